@@ -1,0 +1,123 @@
+"""Environments: where the command line of a step finds its interpreter and its programs.
+
+Families whose dependencies clash live apart. A step names its environment; the runner asks for
+it here and gets back the argv to start:
+
+- `this`: the environment DeepSynth itself runs in;
+- a managed one (`htr`): a virtual environment built from a lock file by `build_managed`;
+- `site(...)`: lines of shell a computing centre wants first, such as `module load kraken`;
+- `image(...)`: a container image, run by apptainer.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepsynth import durable
+from deepsynth.errors import DeepSynthError, MissingDependency
+
+
+@dataclass(frozen=True)
+class Environment:
+    """How to start a command line.
+
+    Attributes:
+        name: As a step names it.
+        python: Interpreter put in place of `{python}`.
+        prelude: Shell lines run before the command, in a login shell.
+        image: Container image the command runs in, or empty.
+    """
+
+    name: str
+    python: str
+    prelude: tuple[str, ...] = ()
+    image: str = ""
+
+    def command(self, argv: list[str]) -> list[str]:
+        """`argv`, with `{python}` filled in, as it has to be started here."""
+        argv = [part.replace("{python}", self.python) for part in argv]
+        if self.image:
+            argv = ["apptainer", "exec", self.image, *argv]
+        if self.prelude:
+            script = "\n".join(["set -euo pipefail", *self.prelude, f"exec {shlex.join(argv)}"])
+            argv = ["bash", "-lc", script]
+        return argv
+
+
+def get_environment(name: str) -> Environment:
+    """The environment a step names.
+
+    Raises:
+        MissingDependency: It is a managed environment that was not built, or whose lock changed.
+    """
+    if name == "this":
+        return Environment(name, sys.executable)
+    folder = managed_folder(name)
+    if not (folder / "complete.json").is_file():
+        raise MissingDependency(
+            f"the environment {name} is not installed.",
+            where=folder,
+            hint=f"Install it once: deepsynth setup {name}",
+        )
+    return Environment(name, str(folder / "bin" / "python"))
+
+
+def site(name: str, *setup: str) -> Environment:
+    """An environment made by a site's own shell lines, such as `module load kraken`."""
+    return Environment(name, "python3", prelude=setup)
+
+
+def image(name: str, reference: str) -> Environment:
+    """An environment inside a container image."""
+    return Environment(name, "python3", image=reference)
+
+
+def managed_folder(name: str) -> Path:
+    """Where the managed environment `name` lies: below `DEEPSYNTH_HOME` or the XDG data folder."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    home = os.environ.get("DEEPSYNTH_HOME") or Path(data) / "deepsynth"
+    return Path(home) / "environments" / name
+
+
+def build_managed(name: str, lock: Path, *, log: Path | None = None) -> Environment:
+    """Build (or find) the managed environment `name` from a pip requirements lock file.
+
+    Args:
+        name: The environment.
+        lock: Pinned requirements; its digest is recorded, and a changed lock rebuilds.
+        log: Where pip's output goes; the terminal when None.
+
+    Raises:
+        DeepSynthError: pip failed; the log says why.
+    """
+    folder = managed_folder(name)
+    wanted = durable.sha256_file(lock)
+    built = durable.read_json(folder / "complete.json")
+    if built and built["lock"] == wanted:
+        return get_environment(name)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    python = folder / "bin" / "python"
+    output = log.open("ab") if log else None
+    try:
+        for argv in (
+            [sys.executable, "-m", "venv", str(folder)],
+            [str(python), "-m", "pip", "install", "--no-input", "-r", str(lock)],
+        ):
+            if subprocess.run(argv, stdout=output, stderr=output, check=False).returncode:
+                raise DeepSynthError(
+                    f"the environment {name} could not be installed.",
+                    where=log or folder,
+                    hint="Read what pip said, then run the same command again.",
+                )
+    finally:
+        if output:
+            output.close()
+    durable.write_json(folder / "complete.json", {"lock": wanted})
+    return get_environment(name)

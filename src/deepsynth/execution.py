@@ -1,0 +1,253 @@
+"""Doing one step: skip it if its receipt holds, else run its command line and write the receipt.
+
+Both sides of the process border are here: `execute` starts and watches the command of a step,
+`step_process` is what a step module of ours runs inside.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Literal, NoReturn
+
+from deepsynth import durable, receipts
+from deepsynth.environments import get_environment
+from deepsynth.errors import (
+    EXIT_FAILED,
+    EXIT_STOPPED,
+    DeepSynthError,
+    RequestError,
+    StepFailed,
+    Stopped,
+)
+from deepsynth.run import Run
+from deepsynth.step import Step
+
+GRACE_SECONDS = 120
+"""How long a step may take to save and end after it was asked to stop."""
+
+Outcome = Literal["done", "skipped"]
+
+
+def execute(
+    run: Run,
+    step: Step,
+    index: int = 0,
+    *,
+    lock: int | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Do one element of a step unless its receipt says it was done.
+
+    Args:
+        run: The run it belongs to.
+        step: The step.
+        index: Which element of a sharded step.
+        lock: Descriptor of the run's lock; the command inherits it, so the run stays locked as
+            long as anything of it is alive.
+        tick: Called several times a second while the command runs, to show progress.
+
+    Raises:
+        StepFailed: The command failed; carries what the step said, and exit code 2 if the request
+            was wrong.
+        Stopped: We were asked to stop; the command was given time to save.
+    """
+    key = receipts.step_key(run, step)
+    if receipts.is_done(run, step, key, index):
+        run.event("step_skipped", step=step.name, index=index)
+        return "skipped"
+    _clear(run, step, key, index)
+    run.event("step_started", step=step.name, index=index)
+    started = time.time()
+    code = _run_command(run, step, index, lock, tick)
+    if code != 0:
+        error = _failure(run, step, code)
+        run.event("step_failed", step=step.name, index=index, error=error.as_dict())
+        raise error
+    for output in receipts.outputs_of(step, index):
+        if not (run.path / output).exists():
+            error = StepFailed(
+                f"the step ended but did not make {output}.", where=f"step {step.name}"
+            )
+            run.event("step_failed", step=step.name, index=index, error=error.as_dict())
+            raise error
+    receipt = receipts.write_receipt(run, step, key, started, index)
+    if step.array == 1:
+        shutil.rmtree(run.path / "steps" / step.name / "work", ignore_errors=True)
+    run.event("step_done", step=step.name, index=index, seconds=receipt["seconds"])
+    return "done"
+
+
+def _clear(run: Run, step: Step, key: str, index: int) -> None:
+    """Remove what an earlier attempt left; checkpoints stay if they are of the same key."""
+    folder = run.path / "steps" / step.name
+    folder.mkdir(parents=True, exist_ok=True)
+    receipts.receipt_path(run, step, index).unlink(missing_ok=True)
+    (folder / "error.json").unlink(missing_ok=True)
+    for output in receipts.outputs_of(step, index):
+        path = run.path / output
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    if durable.read_json(folder / "key.json") != key:
+        if step.array == 1:
+            shutil.rmtree(folder / "work", ignore_errors=True)
+            run.rewind_metrics(step.name, -1)
+        durable.write_json(folder / "key.json", key)
+
+
+def _run_command(
+    run: Run, step: Step, index: int, lock: int | None, tick: Callable[[], None]
+) -> int:
+    argv = [part.format(run=run.path, index=index, python="{python}") for part in step.argv]
+    environment = os.environ | {
+        "DEEPSYNTH_STEP": step.name,
+        "DEEPSYNTH_INDEX": str(index),
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    log = run.path / "logs" / f"{step.name}.log"
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            get_environment(step.environment).command(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            pass_fds=() if lock is None else (lock,),
+            start_new_session=True,
+        )
+        try:
+            while True:
+                try:
+                    return child.wait(timeout=0.1)
+                except subprocess.TimeoutExpired:
+                    tick()
+        except (KeyboardInterrupt, Stopped):
+            _end(child)
+            run.event("step_stopped", step=step.name, index=index)
+            raise Stopped("stopped.", where=f"step {step.name}") from None
+        except BaseException:
+            _end(child)
+            raise
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Ask the command and its children to save and end; a second Ctrl-C ends them at once."""
+    try:
+        os.killpg(child.pid, signal.SIGTERM)
+        child.wait(timeout=GRACE_SECONDS)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt, Stopped):
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    except ProcessLookupError:
+        child.wait()
+
+
+def _failure(run: Run, step: Step, code: int) -> DeepSynthError:
+    if code == EXIT_STOPPED:
+        return Stopped("stopped.", where=f"step {step.name}")
+    told = durable.read_json(run.path / "steps" / step.name / "error.json")
+    if told:
+        return StepFailed(
+            told["what"], where=told["where"], hint=told["hint"], exit_code=told["exit_code"]
+        )
+    log = run.path / "logs" / f"{step.name}.log"
+    if code == -signal.SIGKILL:
+        return StepFailed(
+            f"the step {step.name} was killed from outside, most often for using too much memory.",
+            where=log,
+            hint="Use smaller batches or a shorter max_length, then go on: "
+            f"deepsynth run --resume {run.path}",
+        )
+    last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-3:]
+    return StepFailed(
+        f"the step {step.name} ended with code {code}: {' | '.join(last) or 'it said nothing'}",
+        where=log,
+        hint=f"Read the log: deepsynth logs {run.path} {step.name}",
+    )
+
+
+def step_process(function: Callable[[Run], None]) -> NoReturn:
+    """Run `function` as the process of a step: `python -m MODULE RUN`.
+
+    An error of ours crosses to the runner as `steps/NAME/error.json`; anything else leaves its
+    traceback in the log. SIGTERM and SIGINT raise `Stopped`, and so does the death of the runner.
+    """
+    run = Run.open(Path(sys.argv[1]))
+    name = os.environ["DEEPSYNTH_STEP"]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, raise_stopped)
+    threading.Thread(target=_stop_with_parent, args=(os.getppid(),), daemon=True).start()
+    try:
+        function(run)
+        code = 0
+    except DeepSynthError as error:
+        print(error, file=sys.stderr)
+        _tell(run, name, error)
+        code = error.exit_code
+    except OSError as error:
+        traceback.print_exc()
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        what = "there is no space left on the disk." if full else f"{error.strerror or error}."
+        kind = RequestError if full else DeepSynthError
+        told = kind(
+            what,
+            where=error.filename or run.path,
+            hint=f"Then go on where it stopped: deepsynth run --resume {run.path}",
+        )
+        _tell(run, name, told)
+        code = told.exit_code
+    except Exception as error:
+        traceback.print_exc()
+        what = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+        log = run.path / "logs" / f"{name}.log"
+        hint = f"The whole story is in the log: deepsynth logs {run.path} {name}"
+        _tell(run, name, DeepSynthError(what, where=log, hint=hint))
+        code = EXIT_FAILED
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Native libraries keep threads that may hang an ordinary interpreter exit.
+    os._exit(code)
+
+
+def raise_stopped(number: int, frame: FrameType | None) -> NoReturn:
+    """A signal handler that unwinds like Ctrl-C does, with our exit code."""
+    raise Stopped(f"stopped by {signal.Signals(number).name}.")
+
+
+def _tell(run: Run, name: str, error: DeepSynthError) -> None:
+    try:
+        durable.write_json(run.path / "steps" / name / "error.json", error.as_dict())
+    except OSError:
+        traceback.print_exc()
+
+
+def _stop_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`python -m deepsynth.step RUN NAME [INDEX]`: one step, with receipts."""
+    path, name, *index = argv if argv is not None else sys.argv[1:]
+    signal.signal(signal.SIGTERM, raise_stopped)
+    try:
+        run = Run.open(Path(path))
+        execute(run, run.plan.step(name), int(index[0]) if index else 0)
+    except DeepSynthError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0

@@ -1,0 +1,60 @@
+"""Families: what can be trained. Adding one is adding a folder here and a line to `_FAMILIES`.
+
+A family knows jobs, steps and runs; it never imports a runner, and no runner imports a family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from deepsynth.job import Job, Recommendation, ResolvedJob
+from deepsynth.step import Plan
+
+_FAMILIES = {"classify": "deepsynth.families.classify"}
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the house needs to know of a family.
+
+    Attributes:
+        name: As written in a job's `family:`.
+        summary: One line for help texts.
+        job_type: The pydantic model of its job.
+        measure: Looks at the data just enough to size it (rows, pages); raises `DataError` for
+            data that cannot be used at all. The result feeds `recommend`.
+        recommend: Proposes values, with reasons, for settings the job leaves open.
+        plan: The steps, as command lines, of a resolved job.
+        template: Folder with what `deepsynth init` writes.
+    """
+
+    name: str
+    summary: str
+    job_type: type[Job]
+    measure: Callable[[Any], Any]
+    recommend: Callable[[Any, Any], list[Recommendation]]
+    plan: Callable[[ResolvedJob], Plan]
+    template: Path
+
+    def resolve(self, loaded: ResolvedJob) -> ResolvedJob:
+        """Size the data and let the presets fill what the job leaves open."""
+        size = self.measure(loaded.job)
+        return loaded.with_recommendations(self.recommend(loaded.job, size))
+
+
+def family_names() -> list[str]:
+    """The families that exist, in the order they are shown."""
+    return list(_FAMILIES)
+
+
+def get_family(name: str) -> Family:
+    """The family called `name`.
+
+    Raises:
+        KeyError: There is no such family; callers check `family_names()` first.
+    """
+    return import_module(_FAMILIES[name]).FAMILY
