@@ -1,0 +1,5 @@
+"""`python -m tests.servers.hub`."""
+
+from .app import main
+
+main()
