@@ -1,0 +1,121 @@
+"""From what a job names (a file, a folder, a saved dataset, a Hub dataset) to tables by split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from deepsynth.checks import Finding, Severity
+from deepsynth.dataset.table import FORMATS, Table, concatenate, read_table
+from deepsynth.errors import DataError, DeepSynthError
+
+SPLITS = ("train", "validation", "test")
+_SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+
+
+def read_path(path: Path, encoding: str | None = None) -> dict[str, Table]:
+    """Tables by split of a file, a folder of files, or a folder saved by `datasets`.
+
+    Files of a folder named for a split (`train.csv`, `dev.jsonl`, `test-00000.parquet`) are that
+    split; without a training file among them, all files together are one table to be split.
+
+    Raises:
+        DataError: Nothing that can be read is there.
+    """
+    if not path.is_dir():
+        return {"train": read_table(path, encoding)}
+    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+        from datasets import load_from_disk
+
+        return _from_datasets(load_from_disk(str(path)), str(path))
+    files = sorted(
+        p
+        for p in path.rglob("*")
+        if p.suffix.lower() in FORMATS and not p.name.startswith((".", "_"))
+    )
+    if not files:
+        raise DataError(
+            "there are no data files in this folder.",
+            where=path,
+            hint=f"Put {', '.join(FORMATS)} files there.",
+        )
+    by_split: dict[str, list[Table]] = {}
+    for file in files:
+        by_split.setdefault(_split_of(file) or "train", []).append(read_table(file, encoding))
+    if not any(_split_of(file) == "train" for file in files):
+        by_split = {"train": [table for tables in by_split.values() for table in tables]}
+    return {split: concatenate(tables, str(path)) for split, tables in by_split.items()}
+
+
+def read_hub(name: str, config: str | None, revision: str | None) -> dict[str, Table]:
+    """Tables by split of a dataset on the Hugging Face Hub.
+
+    Args:
+        name: `USER/NAME`.
+        config: Its configuration, when it has several.
+        revision: Branch, tag or commit; the default branch when None.
+
+    Raises:
+        DataError: There is no such dataset, configuration or revision, or it needs a token.
+        DeepSynthError: The Hub cannot be reached.
+    """
+    from datasets import load_dataset
+
+    place = name if config is None else f"{name} ({config})"
+    try:
+        loaded = load_dataset(name, config, revision=revision)
+    except (ValueError, FileNotFoundError) as error:
+        # `datasets` says "doesn't exist or cannot be accessed", bad configs and gated sets so.
+        raise DataError(
+            str(error).splitlines()[0],
+            where=place,
+            hint="Check the name, data.config and data.revision; private sets need HF_TOKEN.",
+        ) from error
+    except (OSError, RuntimeError) as error:
+        raise DeepSynthError(
+            f"the Hub did not answer: {str(error).splitlines()[0]}",
+            where=place,
+            hint="Check the network, or download the data and give data.path.",
+        ) from error
+    return _from_datasets(loaded, place)
+
+
+def _split_of(path: Path) -> str | None:
+    stem = path.stem.lower().split(".")[0]
+    return _SPLIT_NAMES.get(stem) or _SPLIT_NAMES.get(stem.split("-")[0].split("_")[0])
+
+
+def _from_datasets(loaded: Any, name: str) -> dict[str, Table]:
+    from datasets import ClassLabel, Dataset
+
+    parts = {"train": loaded} if isinstance(loaded, Dataset) else dict(loaded)
+    tables: dict[str, Table] = {}
+    for split, data in parts.items():
+        known = _SPLIT_NAMES.get(split)
+        if known is None:
+            continue
+        names = {
+            column: list(feature.names)
+            for column, feature in data.features.items()
+            if isinstance(feature, ClassLabel)
+        }
+        places = [f"{split}:row {index}" for index in range(1, len(data) + 1)]
+        columns = {column: list(data[column]) for column in data.column_names}
+        tables[known] = Table(name, columns, places, label_names=names)
+    if left := sorted(set(parts) - set(_SPLIT_NAMES)):
+        if not tables:
+            raise DataError(f"none of its splits is known: {', '.join(left)}.", where=name)
+        next(iter(tables.values())).problems.append(
+            Finding(Severity.INFO, "split-ignored", name, f"Splits not used: {', '.join(left)}.")
+        )
+    if "train" not in tables:
+        raise DataError("there is no train split.", where=name)
+    return tables
