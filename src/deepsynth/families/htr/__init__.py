@@ -1,0 +1,1 @@
+"""Handwritten text recognition with Kraken: ground truth, training, scores, use."""
