@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: publishing and loading that survive its faults."""

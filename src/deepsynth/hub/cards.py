@@ -1,0 +1,86 @@
+"""The card (README.md): its front matter, our section in it, and what must not be in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deepsynth.errors import DataError
+
+BEGIN, END = "<!-- deepsynth:begin -->", "<!-- deepsynth:end -->"
+_FRONT = re.compile(r"\A\s*---\r?\n(.*?)\r?\n---[ \t]*\r?\n?", re.DOTALL)
+_OURS = re.compile(re.escape(BEGIN) + r".*?" + re.escape(END), re.DOTALL)
+_ABSOLUTE = re.compile(
+    r"(?<![\w./:~-])(/(?:home|Users|root|mnt|scratch|data|work|tmp|var|srv|opt|private|gpfs|lustre"
+    r"|media|Volumes)/[\w.@/+-]+|[A-Z]:\\[\w.\\ -]+)"
+)
+
+
+def front_matter(text: str) -> dict[str, Any]:
+    """The metadata of a card; empty when there is none or it is not a YAML mapping."""
+    found = _FRONT.match(text)
+    try:
+        data = yaml.safe_load(found[1]) if found else None
+    except yaml.YAMLError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def body(text: str) -> str:
+    """The card without its metadata."""
+    return _FRONT.sub("", text, count=1).strip()
+
+
+def write(data: Mapping[str, Any], text: str) -> str:
+    """A card of metadata and body."""
+    block = yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True, width=100)
+    return f"---\n{block}---\n\n{text.strip()}\n"
+
+
+def merge(ours: str, theirs: str | None) -> str:
+    """Our card put into the one that is already in the repository.
+
+    Metadata: ours wins, keys only they have stay. Text: ours goes between two invisible marks;
+    what people wrote around them stays, and a card without marks is kept below ours.
+    """
+    section = f"{BEGIN}\n{body(ours)}\n{END}"
+    if not theirs or not theirs.strip():
+        return write(front_matter(ours), section)
+    data = {**front_matter(theirs), **front_matter(ours)}
+    rest = body(theirs)
+    if _OURS.search(rest):
+        return write(data, _OURS.sub(lambda _: section, rest, count=1))
+    return write(data, f"{section}\n\n{rest}")
+
+
+def refuse_local_paths(texts: Mapping[str, str], folder: Path) -> None:
+    """Make sure that nothing to be published names a place on this machine.
+
+    Raises:
+        DataError: A text does; with the file and the path.
+    """
+    own = {str(folder.resolve()), str(Path.home()), str(Path.cwd())} - {"/"}
+    for name, text in texts.items():
+        found = next(
+            (place for place in own if re.search(re.escape(place) + r"(?![\w.-])", text)), None
+        )
+        if found is None and (match := _ABSOLUTE.search(text)):
+            found = match[1]
+        if found is not None:
+            raise DataError(
+                f"it names a place on this machine: {found}",
+                where=name,
+                hint="A card and its companions are read by others: put a Hub name, a URL or a "
+                "bare file name there.",
+            )
+
+
+def is_local_path(value: str) -> bool:
+    """Whether a string names a place on this machine rather than something on the Hub."""
+    return value.startswith(("/", "./", "../", "~", ".\\")) or bool(
+        re.match(r"[A-Za-z]:[\\/]", value)
+    )

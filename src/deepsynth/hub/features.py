@@ -1,0 +1,152 @@
+"""The columns of a dataset: the same in all its shards, and the same as what is published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepsynth.errors import DataError
+from deepsynth.hub.content import Content
+from deepsynth.hub.remote import Remote, RemoteState
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+VIEWER_ROW_GROUP_BYTES = 300_000_000
+"""Row groups beyond this are refused by the Hub's dataset viewer."""
+
+
+def compare(content: Content, remote: Remote, state: RemoteState) -> list[str]:
+    """Check the columns of every shard, and against the published ones; notes worth showing.
+
+    Raises:
+        DataError: Shards differ among themselves or from what is published, an image column
+            holds paths of this machine instead of bytes, or a file is no parquet file.
+    """
+    shards = [item for item in content.items if item.path.endswith(".parquet")]
+    if not shards:
+        return []
+    notes: list[str] = []
+    first = _schema(shards[0].source)
+    for item in shards:
+        schema = _schema(item.source)
+        if difference := differ(first, schema):
+            raise DataError(
+                f"its columns are not those of {shards[0].path}: {difference}.", where=item.source
+            )
+        notes += _row_groups(item.source, item.path)
+        _refuse_unembedded(item.source)
+    published = sorted(path for path in state.files if path.endswith(".parquet"))
+    if published and (difference := differ(_remote_schema(remote, state, published[0]), first)):
+        raise DataError(
+            f"its columns are not those published in {published[0]}: {difference}.",
+            where=remote.url,
+            hint="Nothing was sent. Publish it under another name, or with --revision-date, so "
+            "that trainings which read the published one go on working.",
+        )
+    return notes
+
+
+def differ(one: pa.Schema, other: pa.Schema) -> str:
+    """How `other` differs from `one` in names and types; empty when it does not."""
+    ours = {field.name: str(field.type) for field in one}
+    theirs = {field.name: str(field.type) for field in other}
+    parts = [f"{name} is missing" for name in ours if name not in theirs]
+    parts += [f"{name} is new" for name in theirs if name not in ours]
+    parts += [
+        f"{name} is {theirs[name]}, not {ours[name]}"
+        for name in ours
+        if name in theirs and ours[name] != theirs[name]
+    ]
+    return "; ".join(parts)
+
+
+def same_columns(files: Iterable[Path]) -> None:
+    """Make sure that local parquet files can be read as one dataset.
+
+    Raises:
+        DataError: Two of them have different columns.
+    """
+    first: tuple[Path, pa.Schema] | None = None
+    for file in files:
+        schema = _schema(file)
+        first = first or (file, schema)
+        if difference := differ(first[1], schema):
+            raise DataError(
+                f"its columns are not those of {first[0]}: {difference}.",
+                where=file,
+                hint="Only datasets with the same columns can be mixed.",
+            )
+
+
+def _schema(file: Path) -> pa.Schema:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_schema(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"it is not a parquet file ({error}).", where=file) from error
+
+
+def _remote_schema(remote: Remote, state: RemoteState, path: str) -> pa.Schema:
+    """The columns of a published shard, from its footer alone."""
+    import pyarrow.parquet as pq
+    from huggingface_hub import HfFileSystem
+
+    def read() -> pa.Schema:
+        files = HfFileSystem(
+            endpoint=remote.account.endpoint,
+            token=remote.account.require_token(),
+            skip_instance_cache=True,
+            use_listings_cache=False,
+        )
+        place = f"{remote.repo_type}s/{remote.repo}@{state.head}/{path}"
+        with files.open(place, block_size=1 << 16) as stream:
+            return pq.read_schema(stream)
+
+    return remote.call("reading the published columns", read)
+
+
+def _row_groups(file: Path, name: str) -> list[str]:
+    import pyarrow.parquet as pq
+
+    metadata: Any = pq.read_metadata(file)
+    sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
+    largest = max(sizes, default=0)
+    if largest <= VIEWER_ROW_GROUP_BYTES:
+        return []
+    return [
+        f"{name}: a row group of {largest / 1e6:.0f} MB is too big for the Hub's viewer "
+        f"(300 MB); the data can be used all the same"
+    ]
+
+
+def _refuse_unembedded(file: Path) -> None:
+    """Refuse image columns whose bytes are missing: a path of this machine is no image."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    shard = pq.ParquetFile(file)
+    columns = [
+        field.name
+        for field in shard.schema_arrow
+        if pa.types.is_struct(field.type)
+        and {"bytes", "path"} <= {field.type.field(i).name for i in range(field.type.num_fields)}
+    ]
+    if not columns or shard.metadata.num_rows == 0:
+        return
+    sample = next(shard.iter_batches(batch_size=16, columns=columns))
+    for column in columns:
+        for value in sample.column(column).to_pylist():
+            if value and value["bytes"] is None:
+                raise DataError(
+                    f"column {column} holds a path instead of the image itself.",
+                    where=file,
+                    hint="Generate the dataset again: images are embedded in its shards.",
+                )
+            if value and "/" in (value["path"] or ""):
+                raise DataError(
+                    f"column {column} names a place on this machine: {value['path']}", where=file
+                )

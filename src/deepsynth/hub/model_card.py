@@ -1,0 +1,213 @@
+"""The card of a trained model and its companions, from the run that made it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deepsynth import __version__, durable
+from deepsynth.errors import RunError
+from deepsynth.hub import cards
+
+_TASKS = {
+    "summarize": ("image-text-to-text", "peft"),
+    "classify": ("text-classification", "transformers"),
+    "htr": ("image-to-text", "kraken"),
+}
+_PURPOSE = {
+    "summarize": "reads page images of a document and writes a summary of it",
+    "classify": "puts a short text into one of the classes it was trained on",
+    "htr": "transcribes (or segments) pages like those it was trained on",
+}
+_LOADING = {
+    "classify": """from transformers import pipeline
+
+classify = pipeline("text-classification", model="{repo}")
+print(classify("..."))""",
+    "summarize": """from peft import PeftModel
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+processor = AutoProcessor.from_pretrained("{base}")
+model = AutoModelForImageTextToText.from_pretrained("{base}")
+model = PeftModel.from_pretrained(model, "{repo}")""",
+    "htr": """from huggingface_hub import snapshot_download
+
+folder = snapshot_download("{repo}")  # then: kraken -i page.png page.txt ... ocr -m FOLDER/MODEL""",
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run says about its model.
+
+    Attributes:
+        family: summarize, htr or classify.
+        base_model: Hub name of the model it started from; empty when it was a local file.
+        datasets: Hub names, or bare file names, of the data.
+        languages: ISO 639 codes.
+        licence: As given in the job; empty when it was not.
+        metrics: Final figures, by split and name.
+        settings: Every setting with its value, paths reduced to file names.
+    """
+
+    family: str
+    base_model: str
+    datasets: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    licence: str = ""
+    metrics: dict[str, Any] = field(default_factory=dict[str, Any])
+    settings: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def read_facts(run: Path) -> Facts:
+    """Read `resolved.yaml` and `metrics.json` of a run folder.
+
+    Raises:
+        RunError: The run has no resolved settings that can be read, or no final figures.
+    """
+    try:
+        tree = yaml.safe_load((run / "resolved.yaml").read_text(encoding="utf-8"))
+        settings = _without_paths(_values(tree))
+        family = str(settings["family"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"its settings cannot be read ({error}).", where=run / "resolved.yaml"
+        ) from error
+    metrics = durable.read_json(run / "metrics.json")
+    if not isinstance(metrics, dict):
+        raise RunError(
+            "the run has no final figures, and a model is published with them.",
+            where=run / "metrics.json",
+            hint=f"`deepsynth status {run}` shows how far it is; publish it when it is done.",
+        )
+    base = _values(tree).get("model")
+    data = settings.get("data")
+    data = data if isinstance(data, dict) else {"path": data}
+    publish = settings.get("publish") or {}
+    languages = publish.get("language") or data.get("language") or ()
+    return Facts(
+        family=family,
+        base_model="" if not isinstance(base, str) or cards.is_local_path(base) else base,
+        datasets=tuple(_dataset_names(data)),
+        languages=(languages,) if isinstance(languages, str) else tuple(languages),
+        licence=publish.get("licence") or "",
+        metrics=metrics,
+        settings=settings,
+    )
+
+
+def companions(run: Path, facts: Facts) -> dict[str, str]:
+    """Files that go beside the weights: final figures and the settings of the training."""
+    training = {"deepsynth": __version__, "settings": facts.settings}
+    return {
+        "metrics.json": _json(_without_paths(facts.metrics)),
+        "training_config.json": _json(training),
+    }
+
+
+def stage_adapter_config(file: Path, target: Path, facts: Facts) -> Path:
+    """A copy of `adapter_config.json` whose base model is a Hub name, if it was a local path."""
+    config = json.loads(file.read_text(encoding="utf-8"))
+    base = config.get("base_model_name_or_path")
+    if not isinstance(base, str) or not cards.is_local_path(base):
+        return file
+    config["base_model_name_or_path"] = facts.base_model or Path(base).name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    durable.write_text(target, _json(config))
+    return target
+
+
+def write(facts: Facts, repo: str) -> str:
+    """The card: metadata the Hub understands, then what a person needs to know."""
+    task, library = _TASKS.get(facts.family, ("other", "deepsynth"))
+    data: dict[str, Any] = {
+        "library_name": library,
+        "pipeline_tag": task,
+        "tags": ["deepsynth", facts.family],
+    }
+    if facts.licence:
+        data["license"] = facts.licence
+    if facts.base_model:
+        data["base_model"] = facts.base_model
+    if hub_names := [name for name in facts.datasets if name.count("/") == 1]:
+        data["datasets"] = hub_names
+    if facts.languages:
+        data["language"] = list(facts.languages)
+    base = facts.base_model or "a local model file"
+    named = ", ".join(facts.datasets) or "not recorded"
+    rows = "\n".join(f"| {name} | {value} |" for name, value in _flat(facts.metrics))
+    loading = _LOADING.get(facts.family, "").format(repo=repo, base=base)
+    text = f"""# {repo.split("/")[-1]}
+
+It {_PURPOSE.get(facts.family, "was trained with DeepSynth")}. Trained with DeepSynth {__version__}
+from `{base}`; data: {named}.
+
+## Figures
+
+| Metric | Value |
+|---|---|
+{rows}
+
+They were measured on the data named above; on other data they will differ.
+
+## Intended use and limits
+
+It is meant for documents like those it was trained on: same language, period, genre and image
+quality. Elsewhere it may be wrong without a sign of it, so have people check what matters. It
+inherits the limits and the licence terms of the model and the data it comes from.
+
+## How to load it
+
+```python
+{loading}
+```
+
+`training_config.json` holds every setting of the training, `metrics.json` every final figure.
+"""
+    return cards.write(data, text)
+
+
+def _values(tree: Any) -> Any:
+    """The plain values of a resolved job's `{value, from, where, why}` tree."""
+    if isinstance(tree, dict) and "value" in tree and "from" in tree:
+        return tree["value"]
+    if isinstance(tree, dict):
+        return {key: _values(child) for key, child in tree.items()}
+    return tree
+
+
+def _without_paths(value: Any) -> Any:
+    """Plain data with every local path cut down to its last part."""
+    if isinstance(value, dict):
+        return {key: _without_paths(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(child) for child in value]
+    if isinstance(value, str) and cards.is_local_path(value):
+        return value.replace("\\", "/").rstrip("/").split("/")[-1]
+    return value
+
+
+def _dataset_names(data: dict[str, Any]) -> Iterator[str]:
+    named = data.get("datasets")
+    for name in [*(named if isinstance(named, list) else []), data.get("path")]:
+        if isinstance(name, str):
+            yield name.removeprefix("hub:").split("@")[0]
+
+
+def _flat(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, float):
+            yield f"{prefix}{name}", f"{value:.4g}"
+        elif isinstance(value, int | str) and not isinstance(value, bool):
+            yield f"{prefix}{name}", str(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n"

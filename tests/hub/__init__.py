@@ -1,0 +1,1 @@
+"""Tests of the Hub layer, over real HTTP against the stand-in."""
