@@ -257,8 +257,9 @@ def open_image(path: Path) -> Image:
     try:
         with Image.open(path) as opened:
             require_decodable_size(path, opened.size)
-            image = ImageOps.exif_transpose(opened)
+            image = opened
             image.load()
+            ImageOps.exif_transpose(image, in_place=True)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise too_large(path) from None
     except (OSError, ValueError, SyntaxError) as error:
