@@ -1,0 +1,100 @@
+"""One document to its pages: which path it takes, what was refused, what was counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from deepsynth.render.clean import clean, is_drawable
+from deepsynth.render.degrade import Degrader
+from deepsynth.render.fonts import coverage, find_fonts, install_hint
+from deepsynth.render.settings import PageSettings
+from deepsynth.render.shaped import ShapedTypesetter
+from deepsynth.render.typeset import NeedsShaping, Typesetter
+
+
+class BadDocument(ValueError):
+    """A document that cannot become pages; the message is the reason counted for it."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document as pages.
+
+    Attributes:
+        text: The text as drawn: the given one without what cannot be drawn.
+        pages: PNG files (JPEG when degraded), each exactly the square of the mode.
+        shaped: Whether Pango set it.
+        cut: Whether pages beyond the limit were left out.
+        removed: Characters left out, by kind.
+        missing: Characters no font covers; they are drawn as boxes.
+    """
+
+    text: str
+    pages: list[bytes]
+    shaped: bool = False
+    cut: bool = False
+    removed: Counter[str] = field(default_factory=Counter[str])
+    missing: Counter[str] = field(default_factory=Counter[str])
+
+
+class Renderer:
+    """Draws documents under one set of settings. Make one per process and keep it."""
+
+    def __init__(self, settings: PageSettings) -> None:
+        self.settings = settings
+        self._fonts = find_fonts(settings.font)
+        self._fast = Typesetter(settings, self._fonts)
+        self._shaped: ShapedTypesetter | None = None
+        self._covered: frozenset[int] = frozenset()
+        self._degrader = (
+            Degrader(settings.degrade, settings.seed, settings.page_px) if settings.degrade else None
+        )
+
+    def render(self, text: str, name: str = "") -> Document:
+        """The pages of one document.
+
+        Args:
+            text: Plain text or Markdown; headings and lists are drawn as such.
+            name: Identifies the document to the degradation.
+
+        Raises:
+            BadDocument: Nothing to draw, far too long, or too much that no font covers.
+        """
+        if len(text) > self.settings.max_characters:
+            raise BadDocument(f"longer than {self.settings.max_characters:,} characters")
+        try:
+            pages, cut = self._fast.pages(text)
+            document = Document(text, pages, cut=cut)
+        except NeedsShaping:
+            document = self._render_shaped(text)
+        if not document.pages:
+            raise BadDocument("nothing to draw")
+        if self._degrader:
+            document.pages[:] = self._degrader.degrade(document.pages, name)
+        return document
+
+    def _render_shaped(self, text: str) -> Document:
+        text, removed = clean(text)
+        try:
+            # What was in the way may have been the characters just removed.
+            pages, cut = self._fast.pages(text)
+            return Document(text, pages, cut=cut, removed=removed)
+        except NeedsShaping:
+            pass
+        if self._shaped is None:
+            self._shaped = ShapedTypesetter(self.settings, self._fonts)
+            self._covered = coverage(self._fonts)
+        drawable = {char for char in set(text) if is_drawable(char)}
+        missing = Counter(
+            {char: text.count(char) for char in drawable if ord(char) not in self._covered}
+        )
+        if missing:
+            drawn = sum(text.count(char) for char in drawable)
+            share = missing.total() / drawn
+            if share > self.settings.max_missing:
+                raise BadDocument(
+                    f"no font covers {share:.0%} of its characters. {install_hint(missing)}"
+                )
+        pages, cut = self._shaped.pages(text)
+        return Document(text, pages, shaped=True, cut=cut, removed=removed, missing=missing)
