@@ -23,7 +23,7 @@ def hub(hub_server, tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
-    monkeypatch.setenv("DEEPSYNTH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("DEEPSYNTH_HOME", str(tmp_path / "deepsynth"))
     yield hub_server
     hub_server.clear()
     assert hub_server.control("verify")["bad"] == []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deepsynth.errors import DataError
 from deepsynth.hub.content import Content
 from deepsynth.hub.remote import Remote, RemoteState
+from deepsynth.hub.shards import read_remote_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +39,7 @@ def compare(content: Content, remote: Remote, state: RemoteState) -> list[str]:
         notes += _row_groups(item.source, item.path)
         _refuse_unembedded(item.source)
     published = sorted(path for path in state.files if path.endswith(".parquet"))
-    if published and (difference := differ(_remote_schema(remote, state, published[0]), first)):
+    if published and (difference := differ(read_remote_schema(remote, state, published[0]), first)):
         raise DataError(
             f"its columns are not those published in {published[0]}: {difference}.",
             where=remote.url,
@@ -88,25 +89,6 @@ def _schema(file: Path) -> pa.Schema:
         return pq.read_schema(file)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"it is not a parquet file ({error}).", where=file) from error
-
-
-def _remote_schema(remote: Remote, state: RemoteState, path: str) -> pa.Schema:
-    """The columns of a published shard, from its footer alone."""
-    import pyarrow.parquet as pq
-    from huggingface_hub import HfFileSystem
-
-    def read() -> pa.Schema:
-        files = HfFileSystem(
-            endpoint=remote.account.endpoint,
-            token=remote.account.require_token(),
-            skip_instance_cache=True,
-            use_listings_cache=False,
-        )
-        place = f"{remote.repo_type}s/{remote.repo}@{state.head}/{path}"
-        with files.open(place, block_size=1 << 16) as stream:
-            return pq.read_schema(stream)
-
-    return remote.call("reading the published columns", read)
 
 
 def _row_groups(file: Path, name: str) -> list[str]:

@@ -37,7 +37,8 @@ model = AutoModelForImageTextToText.from_pretrained("{base}")
 model = PeftModel.from_pretrained(model, "{repo}")""",
     "htr": """from huggingface_hub import snapshot_download
 
-folder = snapshot_download("{repo}")  # then: kraken -i page.png page.txt ... ocr -m FOLDER/MODEL""",
+folder = snapshot_download("{repo}")
+# then: kraken -i page.png page.txt segment -bl ocr -m FOLDER/MODEL""",
 }
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import IO, Any, Literal
@@ -167,7 +167,7 @@ class Mover:
 @contextlib.contextmanager
 def _worker(
     task: dict[str, Any], environment: dict[str, str]
-) -> Iterator[tuple[subprocess.Popen[bytes], queue.Queue[bytes | None], IO[bytes]]]:
+) -> Generator[tuple[subprocess.Popen[bytes], queue.Queue[bytes | None], IO[bytes]]]:
     """A worker process, its lines (None at the end) and its stderr; ended on the way out."""
     lines: queue.Queue[bytes | None] = queue.Queue()
     with tempfile.TemporaryFile() as noise:

@@ -24,6 +24,10 @@ async def control(req):
         if req.method == "DELETE":
             HUB.log.clear()
         return JSONResponse(HUB.log)
+    if what == "users" and req.method == "DELETE":
+        b = await req.json()
+        HUB.db.execute("delete from users where token=?", (b["token"],))
+        return JSONResponse({"ok": True})
     if what == "users" and req.method == "POST":
         b = await req.json()
         HUB.db.execute(

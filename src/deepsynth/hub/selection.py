@@ -1,0 +1,103 @@
+"""Which files of a published dataset are needed, for the splits and the samples asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from deepsynth.errors import DataError
+from deepsynth.hub.content import CARD, MANIFEST
+from deepsynth.hub.remote import RemoteFile, RemoteState
+
+SPLITS = ("train", "validation", "test")
+_DATA = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
+_SYNONYMS = {"valid": "validation", "val": "validation", "dev": "validation", "training": "train"}
+_SPLIT_WORD = re.compile(r"(?:^|[/_.-])(train|training|validation|valid|val|dev|test)(?=[/_.-])")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One file to fetch.
+
+    Attributes:
+        file: The file as the repository has it.
+        split: Its split.
+        rows: Rows in it; None when only downloading would tell.
+        take: Rows needed of it; None: all.
+    """
+
+    file: RemoteFile
+    split: str
+    rows: int | None
+    take: int | None = None
+
+
+def split_of(path: str) -> str:
+    """The split a data file belongs to by its path; `train` when it does not say."""
+    found = _SPLIT_WORD.findall(path)
+    if not found:
+        return "train"
+    word = str(found[-1])
+    return _SYNONYMS.get(word, word)
+
+
+def select(
+    state: RemoteState,
+    manifest: dict[str, Any] | None,
+    splits: Iterable[str] | None,
+    max_samples: int | None,
+    count_rows: Callable[[RemoteFile], int | None],
+    where: str,
+) -> list[Wanted]:
+    """The data files to fetch, in order.
+
+    Args:
+        state: The repository at its commit.
+        manifest: Its manifest; None for a dataset that DeepSynth did not publish.
+        splits: Splits wanted; None: all.
+        max_samples: Rows wanted of each split, from its beginning; None: all.
+        count_rows: Rows of a file no manifest describes; asked only when `max_samples` is given.
+        where: For messages.
+
+    Raises:
+        DataError: No data, an unknown split, or a manifest that names files that are not there.
+    """
+    listed: dict[str, dict[str, Any]] = {e["path"]: e for e in (manifest or {}).get("files", [])}
+    if lost := sorted(path for path in listed if path not in state.files):
+        raise DataError(f"the manifest lists {lost[0]}, which is not there.", where=where)
+    paths = list(listed) or sorted(
+        path for path in state.files if path.endswith(_DATA) and path not in (CARD, MANIFEST)
+    )
+    by_split: dict[str, list[str]] = {}
+    for path in paths:
+        split = listed.get(path, {}).get("split") or split_of(path)
+        by_split.setdefault(split, []).append(path)
+    if not by_split:
+        raise DataError(
+            "it holds no data files.",
+            where=where,
+            hint=f"Files ending in {', '.join(_DATA)} are read.",
+        )
+    names = list(splits) if splits is not None else list(by_split)
+    for name in names:
+        if name not in by_split:
+            raise DataError(
+                f"there is no split {name}.", where=where, hint=f"It has: {', '.join(by_split)}."
+            )
+    wanted: list[Wanted] = []
+    for name in names:
+        left = max_samples
+        for path in by_split[name]:
+            if left is not None and left <= 0:
+                break
+            file = state.files[path]
+            rows = listed.get(path, {}).get("rows")
+            if rows is None and left is not None:
+                rows = count_rows(file)
+            take = left if left is not None and rows is not None and left < rows else None
+            wanted.append(Wanted(file, name, rows, take))
+            if left is not None and rows is not None:
+                left -= rows
+    return wanted
