@@ -159,7 +159,7 @@ def _unroll(
     steps = np.diff(baseline, axis=0)
     norms = np.linalg.norm(steps, axis=1)
     units = steps / norms[:, None]
-    reached = np.cumsum([0] + norms.tolist())
+    reached = np.cumsum([0, *norms.tolist()])
     offsets = outline[None, :] - baseline[:-1, None]
     along = np.einsum("kpm,km->kp", offsets, units)
     beyond = np.maximum(-along, along - norms[:, None])
