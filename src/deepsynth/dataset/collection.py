@@ -35,7 +35,7 @@ def read_path(path: Path, encoding: str | None = None) -> dict[str, Table]:
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
         from datasets import load_from_disk
 
-        return _from_datasets(load_from_disk(str(path)), str(path))
+        return _from_datasets(load_from_disk(str(path)), path.name)
     files = sorted(
         p
         for p in path.rglob("*")
@@ -52,7 +52,7 @@ def read_path(path: Path, encoding: str | None = None) -> dict[str, Table]:
         by_split.setdefault(_split_of(file) or "train", []).append(read_table(file, encoding))
     if not any(_split_of(file) == "train" for file in files):
         by_split = {"train": [table for tables in by_split.values() for table in tables]}
-    return {split: concatenate(tables, str(path)) for split, tables in by_split.items()}
+    return {split: concatenate(tables, path.name) for split, tables in by_split.items()}
 
 
 def read_hub(name: str, config: str | None, revision: str | None) -> dict[str, Table]:

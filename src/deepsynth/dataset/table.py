@@ -140,7 +140,7 @@ def _read_delimited(path: Path, text: str) -> Table:
     if doubles:
         raise DataError(f"the column {doubles[0]!r} is there twice.", where=f"{path}:1")
     values: list[list[str]] = [[] for _ in header]
-    table = Table(str(path), dict(zip(header, values, strict=True)), [])
+    table = Table(path.name, dict(zip(header, values, strict=True)), [])
     for line, row in _numbered(reader):
         if len(row) == len(header):
             for column, value in zip(values, row, strict=True):
@@ -150,7 +150,7 @@ def _read_delimited(path: Path, text: str) -> Table:
             what = f"{len(row)} fields where the header has {len(header)}."
             table.problems.append(
                 _unreadable(
-                    f"{path}:{line}",
+                    f"{path.name}:{line}",
                     what,
                     f"Put quotes around fields that contain {delimiter!r}, quotes or line breaks.",
                 )
@@ -178,7 +178,7 @@ def _read_json_lines(path: Path, text: str) -> Table:
             hint="Write one object a line, for example with: jq -c '.[]'",
         )
     rows: list[dict[str, Any]] = []
-    table = Table(str(path), {}, [])
+    table = Table(path.name, {}, [])
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -189,7 +189,7 @@ def _read_json_lines(path: Path, text: str) -> Table:
             row, problem = None, f"this line is not JSON: {error.msg} at column {error.colno}."
         if problem:
             table.problems.append(
-                _unreadable(f"{path}:{number}", problem, "Write one JSON object a line.")
+                _unreadable(f"{path.name}:{number}", problem, "Write one JSON object a line.")
             )
         else:
             rows.append(row)
@@ -218,7 +218,7 @@ def _read_parquet(path: Path) -> Table:
         if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
     }
     places = [f"{path.name}:row {index}" for index in range(1, data.num_rows + 1)]
-    return Table(str(path), data.to_pydict(), places, label_names=names)
+    return Table(path.name, data.to_pydict(), places, label_names=names)
 
 
 def _huggingface_features(metadata: dict[bytes, bytes]) -> dict[str, Any]:

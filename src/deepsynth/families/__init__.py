@@ -5,14 +5,17 @@ A family knows jobs, steps and runs; it never imports a runner, and no runner im
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepsynth.job import Job, Recommendation, ResolvedJob
 from deepsynth.step import Plan
+
+if TYPE_CHECKING:
+    from deepsynth.run import Run
 
 _FAMILIES = {"classify": "deepsynth.families.classify"}
 
@@ -29,6 +32,10 @@ class Family:
             data that cannot be used at all. The result feeds `recommend`.
         recommend: Proposes values, with reasons, for settings the job leaves open.
         plan: The steps, as command lines, of a resolved job.
+        headline: The final figures in a line or a few, for the end of a run.
+        predict: Uses the model of a run on texts, and on a file if one is given; yields one plain
+            dictionary for each answer.
+        show: One answer of `predict` as a line for people.
         template: Folder with what `deepsynth init` writes.
     """
 
@@ -38,6 +45,9 @@ class Family:
     measure: Callable[[Any], Any]
     recommend: Callable[[Any, Any], list[Recommendation]]
     plan: Callable[[ResolvedJob], Plan]
+    headline: Callable[[dict[str, Any]], list[str]]
+    predict: Callable[[Run, Sequence[str], Path | None], Iterator[dict[str, Any]]]
+    show: Callable[[dict[str, Any]], str]
     template: Path
 
     def resolve(self, loaded: ResolvedJob) -> ResolvedJob:

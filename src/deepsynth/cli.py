@@ -1,0 +1,90 @@
+"""The command `deepsynth`: its verbs, and how errors leave it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+from rich.console import Console
+
+from deepsynth import __version__
+from deepsynth.errors import EXIT_FAILED, EXIT_REQUEST, EXIT_STOPPED, DeepSynthError
+
+_GROUPS = {
+    "Work": {
+        "run": "work",
+        "prepare": "work",
+        "check": "work",
+        "train": "work",
+        "evaluate": "work",
+    },
+    "Look": {"status": "look", "logs": "look", "stop": "look", "compare": "look"},
+    "Begin and use": {"init": "make", "predict": "make"},
+}
+
+
+def build_app() -> App:
+    """The command line; a verb's module is imported when the verb is used."""
+    app = App(
+        name="deepsynth",
+        help="One job file takes documents to a fine-tuned, evaluated, published model.",
+        version=__version__,
+        help_format="markdown",
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    for group, verbs in _GROUPS.items():
+        for verb, module in verbs.items():
+            app.command(f"deepsynth.verbs.{module}:{verb}", name=verb, group=group)
+    app.register_install_completion_command()
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong request, 130 stopped."""
+    sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command line; every error becomes one message and an exit code."""
+    try:
+        result = build_app()(list(arguments))
+        sys.stdout.flush()
+    except DeepSynthError as error:
+        return _tell(str(error), error.exit_code)
+    except CycloptsError as error:
+        return _tell(f"{error}\n  deepsynth --help lists the verbs and options.", EXIT_REQUEST)
+    except KeyboardInterrupt:
+        return _tell("stopped.", EXIT_STOPPED)
+    except BrokenPipeError:
+        # `deepsynth logs | head`: the reader has what it wanted.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return _tell(
+            f"{error.filename or 'disk'}: there is no space left.\n"
+            "  Free some, or choose another folder with --runs DIR; then run the same again.",
+            EXIT_REQUEST,
+        )
+    return result if isinstance(result, int) else 0
+
+
+def _tell(message: str, code: int) -> int:
+    colour = "red" if code in (EXIT_FAILED, EXIT_REQUEST) else "yellow"
+    console = Console(stderr=True, highlight=False)
+    head, _, rest = message.partition("\n")
+    console.print(head, style=colour, markup=False, soft_wrap=True)
+    if rest:
+        console.print(rest, markup=False, soft_wrap=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Datasets: reading tables, splits that never leak, shards and manifests."""

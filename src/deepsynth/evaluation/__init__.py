@@ -1,0 +1,1 @@
+"""What the families share in evaluating: intervals and the report page."""

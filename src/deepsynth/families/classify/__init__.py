@@ -1,0 +1,138 @@
+"""`classify`: a BERT-like model sorts texts such as customer tickets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from deepsynth.families import Family
+from deepsynth.families.classify.job import ClassifyJob
+from deepsynth.job import Recommendation, ResolvedJob
+from deepsynth.presets import recommend
+from deepsynth.step import Plan, Resources, Step
+
+if TYPE_CHECKING:
+    from deepsynth.run import Run
+
+HERE = Path(__file__).parent
+
+
+def _measure(job: ClassifyJob) -> int:
+    """Rows of the training split, about; also finds data and model names that cannot work."""
+    from deepsynth.families.classify.models import check_model_name
+    from deepsynth.families.classify.prepare import read_source
+
+    check_model_name(job.model)
+    tables = read_source(job.data, Path(job.data.path) if job.data.path else None)
+    held_out = sum(
+        share
+        for split, share in (
+            ("validation", job.data.validation_share),
+            ("test", job.data.test_share),
+        )
+        if split not in tables
+    )
+    return round(len(tables["train"]) * (1 - held_out))
+
+
+def _recommend(job: ClassifyJob, samples: int) -> list[Recommendation]:
+    return recommend(HERE / "presets.yaml", samples, scratch=job.is_scratch)
+
+
+def _plan(resolved: ResolvedJob) -> Plan:
+    job = cast(ClassifyJob, resolved.job)
+    values = job.model_dump()
+    is_path = Path(job.model).is_absolute()
+    model = {} if is_path else {"model": job.model, "revision": job.revision}
+    sources = {"model": job.model} if is_path else {}
+    shared = {"seed": job.seed, **model, "tokens": values["tokens"], "train": values["train"]}
+    training = Resources(cpus=2, memory_gb=8, minutes=240)
+    return Plan(
+        steps=[
+            Step(
+                name="prepare",
+                title="Preparing the data",
+                argv=_argv("prepare"),
+                sources={"data": job.data.path} if job.data.path else {},
+                outputs=["data"],
+                settings={
+                    "seed": job.seed,
+                    "data": {k: v for k, v in values["data"].items() if k != "path"},
+                },
+            ),
+            Step(
+                name="check",
+                title="Checking data, budget and learning",
+                argv=_argv("check"),
+                after=["prepare"],
+                sources=sources,
+                inputs=["data"],
+                outputs=["checks"],
+                settings={**shared, "check": values["check"]},
+                resources=training,
+            ),
+            Step(
+                name="train",
+                title="Training",
+                argv=_argv("train"),
+                after=["check"],
+                sources=sources,
+                inputs=["data"],
+                outputs=["model", "training"],
+                settings=shared,
+                resources=training,
+            ),
+            Step(
+                name="evaluate",
+                title="Evaluating",
+                argv=_argv("evaluate"),
+                after=["check", "train"],
+                inputs=["data", "checks", "model", "training"],
+                outputs=["evaluation", "metrics.json", "report.html"],
+                settings={"seed": job.seed, "evaluation": values["evaluation"]},
+                resources=training,
+            ),
+        ]
+    )
+
+
+def _headline(final: dict[str, Any]) -> list[str]:
+    low, high = final["macro_f1_interval"]
+    baseline = final["baseline"]
+    lines = [
+        f"accuracy {final['accuracy']:.3f}, macro-F1 {final['macro_f1']:.3f} "
+        f"(95 % interval {low:.3f}-{high:.3f}) on {final['test_rows']} test texts; "
+        f"{baseline['what']}: accuracy {baseline['accuracy']:.3f}, macro-F1 {baseline['macro_f1']:.3f}"
+    ]
+    if final["model"]["fresh_weights"]:
+        lines.append("The model started from fresh weights; a pretrained one usually does better.")
+    return lines
+
+
+def _predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[str, Any]]:
+    from deepsynth.families.classify.predict import predict
+
+    return predict(run, texts, file)
+
+
+def _show(answer: dict[str, Any]) -> str:
+    return f"{answer['label']}  {answer['probability']:.3f}  {answer['text']}"
+
+
+def _argv(step: str) -> list[str]:
+    return ["{python}", "-m", f"deepsynth.families.classify.{step}", "{run}"]
+
+
+FAMILY = Family(
+    name="classify",
+    summary="sort texts, such as customer tickets, into labels",
+    job_type=ClassifyJob,
+    measure=_measure,
+    recommend=_recommend,
+    plan=_plan,
+    headline=_headline,
+    predict=_predict,
+    show=_show,
+    template=HERE / "template",
+)

@@ -1,0 +1,126 @@
+"""Step `evaluate`: load the exported model in this fresh process, score it, and say what it is.
+
+Writes `metrics.json`, `evaluation/` (confusion matrix as picture and table, every prediction) and
+`report.html`. The accuracy found here must be the one the training process found.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from deepsynth import durable
+from deepsynth.errors import StepFailed
+from deepsynth.execution import step_process
+from deepsynth.families.classify.inference import load_trained, probabilities
+from deepsynth.families.classify.job import ClassifyJob
+from deepsynth.families.classify.metrics import confusion, figures
+from deepsynth.families.classify.pictures import draw_confusion
+from deepsynth.families.classify.prepared import Split, model_folder, read_labels, read_split
+from deepsynth.families.classify.report import write_report
+from deepsynth.run import Run
+
+TOLERANCE = 1e-6
+
+
+def check_same_score(trained: float, reloaded: float) -> None:
+    """Refuse a model that scores differently once it is loaded from disk.
+
+    Raises:
+        StepFailed: The export lost or changed something.
+    """
+    if abs(trained - reloaded) > TOLERANCE:
+        raise StepFailed(
+            f"the exported model is not the trained one: accuracy {reloaded:.6f} after loading, "
+            f"{trained:.6f} before.",
+            where="model/",
+            hint="Do not use this model. Train again; if it happens again, please report it.",
+        )
+
+
+def write_predictions(
+    path: Path, split: Split, labels: list[str], scores: np.ndarray
+) -> None:
+    """One line for each test row: place, true label, predicted label, its probability, text."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["place", "label", "predicted", "probability", "text"])
+        for place, truth, row, text in zip(
+            split.places, split.labels, scores, split.texts, strict=True
+        ):
+            best = int(row.argmax())
+            writer.writerow([place, labels[truth], labels[best], f"{row[best]:.4f}", text])
+
+
+def write_confusion(path: Path, matrix: np.ndarray, labels: list[str]) -> None:
+    """The confusion matrix as CSV: true label down, predicted label across, counts."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["true \\ predicted", *labels])
+        writer.writerows([label, *row] for label, row in zip(labels, matrix.tolist(), strict=True))
+
+
+def confident_mistakes(
+    split: Split, labels: list[str], scores: np.ndarray, most: int
+) -> list[dict[str, Any]]:
+    """The wrong predictions the model was surest of, surest first."""
+    best = scores.argmax(axis=1)
+    wrong = np.flatnonzero(best != np.asarray(split.labels))
+    order = sorted(wrong, key=lambda row: (-scores[row, best[row]], row))[:most]
+    return [
+        {
+            "place": split.places[row],
+            "text": split.texts[row],
+            "label": labels[split.labels[row]],
+            "predicted": labels[best[row]],
+            "probability": float(scores[row, best[row]]),
+        }
+        for row in order
+    ]
+
+
+def main(run: Run) -> None:
+    """Score the model of a run on its test split and write the report."""
+    job = cast(ClassifyJob, run.resolved.job)
+    labels = read_labels(run)
+    test, train = read_split(run, "test"), read_split(run, "train")
+    model, tokenizer, settings = load_trained(model_folder(run))
+    scores = probabilities(
+        model,
+        tokenizer,
+        test.texts,
+        max_length=settings["max_length"],
+        progress=lambda done: run.progress("evaluate", done, len(test), "texts"),
+    )
+    predicted = scores.argmax(axis=1)
+    trained = durable.read_json(run.path / "training" / "test_scores.json")
+    check_same_score(trained["accuracy"], float((predicted == np.asarray(test.labels)).mean()))
+    final = figures(
+        test.labels,
+        predicted.tolist(),
+        train.labels,
+        labels,
+        samples=job.evaluation.bootstrap_samples,
+        seed=job.seed,
+    )
+    final["model"] = {
+        key: settings[key]
+        for key in ("base_model", "fresh_weights", "updates", "best_update", "validation_macro_f1")
+    }
+    folder = run.path / "evaluation"
+    folder.mkdir(exist_ok=True)
+    matrix = confusion(test.labels, predicted.tolist(), len(labels))
+    write_confusion(folder / "confusion_matrix.csv", matrix, labels)
+    draw_confusion(folder / "confusion_matrix.png", matrix, labels)
+    write_predictions(folder / "predictions.csv", test, labels, scores)
+    mistakes = confident_mistakes(test, labels, scores, job.evaluation.mistakes)
+    durable.write_json(folder / "mistakes.json", mistakes)
+    durable.write_json(run.path / "metrics.json", final)
+    write_report(run, final, mistakes)
+
+
+if __name__ == "__main__":
+    step_process(main)

@@ -1,0 +1,101 @@
+"""What ties a transformers Trainer to a run: curve, progress, clean stops, whole checkpoints."""
+
+from __future__ import annotations
+
+import math
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from deepsynth.errors import DeepSynthError
+from deepsynth.run import Run
+from deepsynth.training.checkpoints import mark_complete
+
+_CURVE = ("loss", "grad_norm", "learning_rate", "epoch")
+
+
+class StopSwitch:
+    """Turns SIGTERM and SIGINT into a flag, so that training can save before it ends."""
+
+    def __init__(self) -> None:
+        self.pressed = False
+
+    def install(self) -> StopSwitch:
+        """Take over both signals in this process."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._press)
+        return self
+
+    def _press(self, number: int, frame: FrameType | None) -> None:
+        self.pressed = True
+
+
+class RunCallback(TrainerCallback):
+    """Writes the curve and the progress into the run; stops and saves when asked to.
+
+    Args:
+        run: Where to write.
+        step: Name of the step that trains.
+        switch: Asks for a stop.
+    """
+
+    def __init__(self, run: Run, step: str, switch: StopSwitch) -> None:
+        self._run = run
+        self._step = step
+        self._switch = switch
+        self._note = ""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add a point to the curve; a loss that is not a number ends the training."""
+        logs = logs or {}
+        values = {
+            key: float(value)
+            for key, value in logs.items()
+            if key in _CURVE or (key.startswith("eval_") and "per_second" not in key)
+        }
+        if "loss" in values or any(key.startswith("eval_") for key in values):
+            values.pop("eval_runtime", None)
+            self._run.metric(self._step, state.global_step, values)
+        if "eval_macro_f1" in values:
+            self._note = f"macro-F1 {values['eval_macro_f1']:.3f}"
+        if not math.isfinite(values.get("loss", 0.0)):
+            raise DeepSynthError(
+                f"the loss is not a number any more at update {state.global_step}.",
+                where=f"step {self._step}",
+                hint="Lower train.learning_rate, or train without fp16. "
+                "The last good checkpoint is kept.",
+            )
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Show how far we are; on a stop, save at this very update."""
+        self._run.progress(self._step, state.global_step, state.max_steps, "updates", self._note)
+        if self._switch.pressed:
+            control.should_save = True
+            control.should_evaluate = False
+            control.should_training_stop = True
+
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Mark the checkpoint just written as whole."""
+        mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")

@@ -1,0 +1,1 @@
+"""The verbs of the command line, a module for each group; loaded only when they are used."""

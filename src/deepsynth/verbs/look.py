@@ -1,0 +1,180 @@
+"""The verbs that look at runs, or stop one: status, logs, stop, compare."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from deepsynth.duration import duration
+from deepsynth.errors import RequestError, RunError
+from deepsynth.run import Run
+from deepsynth.runners import get_runner
+from deepsynth.status import run_state
+
+_COLOURS = {
+    "done": "green",
+    "running": "cyan",
+    "failed": "red",
+    "stopped": "yellow",
+    "interrupted": "yellow",
+    "pending": "dim",
+}
+AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.", negative=())]
+
+
+def status(
+    run: Annotated[Path | None, Parameter(help="A run folder; all runs when left out.")] = None,
+    /,
+    *,
+    runs: Annotated[Path, Parameter(help="Folder of the runs.")] = Path("runs"),
+    as_json: AsJson = False,
+) -> int:
+    """Say how a run stands, or list all runs.
+
+    Examples:
+        deepsynth status
+
+        deepsynth status runs/tickets
+    """
+    console = Console(highlight=False)
+    if run is None:
+        found = [Run(path.parent) for path in sorted(runs.glob("*/plan.json"))]
+        if as_json:
+            print(json.dumps({r.path.name: run_state(r).state for r in found}, indent=2))
+        elif not found:
+            console.print(f"There are no runs in {runs}. Make one: deepsynth run JOB")
+        for one in [] if as_json else found:
+            state = run_state(one).state
+            console.print(f"[{_COLOURS[state]}]{state:12}[/]{one.path}", soft_wrap=True)
+        return 0
+    opened = Run.open(run)
+    state = run_state(opened)
+    if as_json:
+        steps = [vars(step) for step in state.steps]
+        print(json.dumps({"state": state.state, "steps": steps}, ensure_ascii=False, indent=2))
+        return 0
+    console.print(f"{opened.path}: [{_COLOURS[state.state]}]{state.state}[/]", soft_wrap=True)
+    for step in state.steps:
+        detail = duration(step.seconds) if step.seconds else ""
+        if step.progress and step.state == "running":
+            p = step.progress
+            detail += f", {p['done']} of {p['total']} {p['unit']} {p['note']}"
+        console.print(f"  [{_COLOURS[step.state]}]{step.state:12}[/]{step.title:38} {detail}")
+        if step.error:
+            console.print(f"    {step.error['what']}", soft_wrap=True, markup=False)
+    if state.state in ("failed", "stopped", "interrupted"):
+        console.print(f"Go on: deepsynth run --resume {opened.path}", soft_wrap=True)
+    return 0
+
+
+def logs(
+    run: Annotated[Path, Parameter(help="A run folder.")],
+    step: Annotated[str | None, Parameter(help="A step; the last that printed by default.")] = None,
+    /,
+    *,
+    follow: Annotated[
+        bool, Parameter(name=("--follow", "-f"), help="Go on until the run ends.", negative=())
+    ] = False,
+) -> int:
+    """Print what a step printed.
+
+    Example:
+        deepsynth logs runs/tickets train -f
+    """
+    opened = Run.open(run)
+    names = [s.name for s in opened.plan.steps]
+    if step is not None and step not in names:
+        raise RequestError(f"there is no step {step!r}.", hint=f"Steps: {', '.join(names)}.")
+    if step is None:
+        printed = [n for n in names if (opened.path / "logs" / f"{n}.log").exists()]
+        if not printed:
+            raise RunError("no step has printed anything yet.", where=run)
+        step = printed[-1]
+    for line in get_runner("local").logs(opened, step, follow=follow):
+        print(line, flush=follow)
+    return 0
+
+
+def stop(run: Annotated[Path, Parameter(help="A run folder.")], /) -> int:
+    """Ask a run to save and stop; `deepsynth run --resume` goes on later.
+
+    Example:
+        deepsynth stop runs/tickets
+    """
+    opened = Run.open(run)
+    get_runner("local").stop(opened)
+    print(f"Stopped. Go on: deepsynth run --resume {opened.path}")
+    return 0
+
+
+def compare(
+    *runs: Annotated[Path, Parameter(help="Two or more run folders.")], as_json: AsJson = False
+) -> int:
+    """Put the figures of several runs side by side, with the settings in which they differ.
+
+    Example:
+        deepsynth compare runs/three-epochs runs/five-epochs
+    """
+    if len(runs) < 2:
+        raise RequestError("give at least two runs.", hint="deepsynth compare RUN RUN")
+    opened = [Run.open(path) for path in runs]
+    unfinished = [run.path for run in opened if run.final_metrics() is None]
+    if unfinished:
+        raise RunError(
+            "this run has no figures yet.",
+            where=unfinished[0],
+            hint=f"Finish it: deepsynth run --resume {unfinished[0]}",
+        )
+    figures = [_flat(run.final_metrics() or {}) for run in opened]
+    settings = [{k: s.value for k, s in run.resolved.settings.items()} for run in opened]
+    differing = [
+        key
+        for key in dict.fromkeys(key for found in settings for key in found)
+        if len({json.dumps(found.get(key)) for found in settings}) > 1
+    ]
+    shown = [key for key in figures[0] if all(key in found for found in figures)]
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    str(run.path): {
+                        "figures": {k: found[k] for k in shown},
+                        "settings": {k: values.get(k) for k in differing},
+                    }
+                    for run, found, values in zip(opened, figures, settings, strict=True)
+                },
+                ensure_ascii=False,
+                indent=2,
+            )
+        )
+        return 0
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for run in opened:
+        table.add_column(run.path.name, justify="right", overflow="fold")
+    for key in shown:
+        table.add_row(key, *(_number(found[key]) for found in figures))
+    table.add_section()
+    for key in differing:
+        table.add_row(key, *(str(values.get(key, "")) for values in settings))
+    Console(highlight=False).print(table)
+    return 0
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

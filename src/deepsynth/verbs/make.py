@@ -1,0 +1,87 @@
+"""The verbs that begin and that use: init, predict."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from deepsynth.errors import RequestError
+from deepsynth.families import family_names, get_family
+from deepsynth.run import Run
+
+
+def init(
+    family: Annotated[str, Parameter(help="What to train: classify.")],
+    folder: Annotated[Path, Parameter(help="Where to write; made if it is not there.")],
+    /,
+) -> int:
+    """Write a commented job file to start from.
+
+    Example:
+        deepsynth init classify tickets
+    """
+    if family not in family_names():
+        near = get_close_matches(family, family_names(), n=1)
+        raise RequestError(
+            f"there is no family {family!r}.",
+            hint=f"Did you mean {near[0]}?" if near else f"One of: {', '.join(family_names())}.",
+        )
+    template = get_family(family).template
+    if folder.exists() and not folder.is_dir():
+        raise RequestError("this is a file, not a folder.", where=folder)
+    files = [path for path in sorted(template.rglob("*")) if path.is_file()]
+    for source in files:
+        target = folder / source.relative_to(template)
+        if target.exists():
+            raise RequestError(
+                "this exists already and is left as it is.",
+                where=target,
+                hint="Choose another folder, or move the file away.",
+            )
+    for source in files:
+        target = folder / source.relative_to(template)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        except OSError as error:
+            raise RequestError(f"cannot be written: {error.strerror}.", where=target) from error
+        print(f"Wrote {target}")
+    print(f"Next: edit {folder / 'job.yaml'}, then deepsynth check {folder / 'job.yaml'}")
+    return 0
+
+
+def predict(
+    run: Annotated[Path, Parameter(help="A run whose training is done.")],
+    /,
+    *,
+    text: Annotated[
+        list[str] | None, Parameter(help="A text; may be given several times.", negative=())
+    ] = None,
+    file: Annotated[
+        Path | None, Parameter(help="A file of texts: a table, or one text a line.")
+    ] = None,
+    as_json: Annotated[
+        bool, Parameter(name="--json", help="Print one JSON object a line.", negative=())
+    ] = False,
+) -> int:
+    """Use the trained model of a run.
+
+    Examples:
+        deepsynth predict runs/tickets --text "Where is my parcel?"
+
+        deepsynth predict runs/tickets --file new.csv --json
+    """
+    opened = Run.open(run)
+    if not text and file is None:
+        raise RequestError("there is nothing to predict.", hint='Give --text "..." or --file FILE.')
+    family = get_family(opened.resolved.job.family)
+    for answer in family.predict(opened, text or [], file):
+        line = json.dumps(answer, ensure_ascii=False) if as_json else family.show(answer)
+        sys.stdout.write(line + "\n")
+    return 0

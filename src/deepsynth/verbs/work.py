@@ -1,0 +1,287 @@
+"""The verbs that work on a run: run, prepare, check, train, evaluate."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.text import Text
+
+from deepsynth.checks import Finding, Severity, worst
+from deepsynth.checks.report import by_severity, read_findings
+from deepsynth.display import RunDisplay
+from deepsynth.errors import DeepSynthError, RequestError, RunError, StepFailed
+from deepsynth.execution import raise_stopped
+from deepsynth.families import Family, get_family
+from deepsynth.job import ResolvedJob, load_job, setting_names
+from deepsynth.run import Run, is_run
+from deepsynth.runners import get_runner
+
+Runs = Annotated[Path, Parameter(help="Folder in which new run folders are made.")]
+Name = Annotated[str | None, Parameter(help="Name of the run folder; job and time by default.")]
+On = Annotated[str, Parameter(help="Where the steps execute: local.")]
+Quiet = Annotated[bool, Parameter(help="Show no progress.", negative=())]
+Target = Annotated[Path, Parameter(help="A job file, or a run folder.")]
+Overrides = Annotated[str, Parameter(help="Settings as key=value, such as train.epochs=3.")]
+
+_COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "dim"}
+
+
+def run(
+    job: Annotated[Path | None, Parameter(help="The job file.")] = None,
+    /,
+    *overrides: Overrides,
+    on: On = "local",
+    runs: Runs = Path("runs"),
+    name: Name = None,
+    resume: Annotated[Path | None, Parameter(help="Go on with this run instead.")] = None,
+    quiet: Quiet = False,
+) -> int:
+    """Do everything a job says: prepare, check, train, evaluate.
+
+    Ctrl-C stops cleanly; `--resume` goes on where it stopped.
+
+    Examples:
+        deepsynth run tickets/job.yaml
+
+        deepsynth run tickets/job.yaml train.epochs=5 --name five-epochs
+
+        deepsynth run --resume runs/five-epochs
+    """
+    if resume is not None:
+        if job is not None:
+            raise RequestError(
+                "a run to resume has its own job.", where=job, hint="Give one or the other."
+            )
+        target = Run.open(resume)
+    elif job is None:
+        raise RequestError("no job is given.", hint="deepsynth run JOB, or --resume RUN")
+    else:
+        target = _open_or_create(job, overrides, runs, name)
+    return _do(target, None, on, quiet)
+
+
+def prepare(
+    target: Target,
+    /,
+    *overrides: Overrides,
+    on: On = "local",
+    runs: Runs = Path("runs"),
+    name: Name = None,
+    quiet: Quiet = False,
+) -> int:
+    """Read, clean and split the data of a job; nothing is trained.
+
+    Example:
+        deepsynth prepare tickets/job.yaml
+    """
+    return _do(_open_or_create(target, overrides, runs, name), "prepare", on, quiet)
+
+
+def train(
+    target: Target,
+    /,
+    *overrides: Overrides,
+    on: On = "local",
+    runs: Runs = Path("runs"),
+    name: Name = None,
+    quiet: Quiet = False,
+) -> int:
+    """Train the model of a job or run, preparing and checking first.
+
+    Example:
+        deepsynth train tickets/job.yaml train.epochs=5
+    """
+    return _do(_open_or_create(target, overrides, runs, name), "train", on, quiet)
+
+
+def evaluate(
+    target: Target,
+    /,
+    *overrides: Overrides,
+    on: On = "local",
+    runs: Runs = Path("runs"),
+    name: Name = None,
+    quiet: Quiet = False,
+) -> int:
+    """Score the model of a job or run and write its report, training first if need be.
+
+    Example:
+        deepsynth evaluate runs/tickets
+    """
+    return _do(_open_or_create(target, overrides, runs, name), "evaluate", on, quiet)
+
+
+def check(
+    target: Target,
+    /,
+    *overrides: Overrides,
+    learn: Annotated[
+        bool, Parameter(help="Also prove that the model can overfit one batch.", negative=())
+    ] = False,
+    as_json: Annotated[
+        bool, Parameter(name="--json", help="Print the findings as JSON.", negative=())
+    ] = False,
+    quiet: Quiet = False,
+) -> int:
+    """Look for what would go wrong, without a GPU and before anything expensive runs.
+
+    Exit code 1 when there is an error finding. A job is checked without leaving a run folder.
+
+    Examples:
+        deepsynth check tickets/job.yaml
+
+        deepsynth check tickets/job.yaml --learn --json
+    """
+    if is_run(target):
+        _refuse_overrides(target, overrides)
+        findings = _check(Run.open(target), quiet or as_json)
+    else:
+        resolved = _resolve(target, overrides, learn=learn)
+        with tempfile.TemporaryDirectory(prefix="deepsynth-check-") as folder:
+            made = Run.create(
+                Path(folder) / resolved.name, resolved, _family_of(resolved).plan(resolved)
+            )
+            findings = _check(made, quiet or as_json)
+    if as_json:
+        print(json.dumps([finding.as_dict() for finding in findings], ensure_ascii=False, indent=2))
+    else:
+        print_findings(findings)
+    return 1 if worst(findings) is Severity.ERROR else 0
+
+
+def print_findings(findings: list[Finding]) -> None:
+    """Print findings, worst first, for people."""
+    console = Console(highlight=False)
+    for finding in findings:
+        label = finding.severity.name.lower()
+        line = Text.assemble((f"{label:8}", _COLOURS[finding.severity]), f"{finding.where}: ")
+        line.append(finding.what)
+        console.print(line, soft_wrap=True)
+        for detail in (*finding.examples, finding.fix):
+            if detail:
+                console.print(Text(f"          {detail}", style="dim"), soft_wrap=True)
+    counts = [sum(f.severity is severity for f in findings) for severity in reversed(Severity)]
+    errors, warnings = counts[0], counts[1]
+    console.print(
+        f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
+    )
+
+
+def _check(run: Run, quiet: bool) -> list[Finding]:
+    try:
+        _work(run, "check", "local", quiet)
+    except StepFailed:
+        # An error finding ends the step; any other failure leaves no findings behind.
+        findings = read_findings(run.path / "checks")
+        if worst(findings) is not Severity.ERROR:
+            raise
+    return by_severity(read_findings(run.path / "checks"))
+
+
+def _open_or_create(
+    target: Path, overrides: tuple[str, ...], runs: Path, name: str | None
+) -> Run:
+    if is_run(target):
+        _refuse_overrides(target, overrides)
+        return Run.open(target)
+    resolved = _resolve(target, overrides)
+    path = runs / (name or f"{resolved.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    if is_run(path):
+        existing = Run.open(path)
+        _refuse_other_job(existing, resolved)
+        return existing
+    return Run.create(_make_room(path), resolved, _family_of(resolved).plan(resolved))
+
+
+def _make_room(path: Path) -> Path:
+    if not re.fullmatch(r"[^/\0]{1,120}", path.name) or path.name in (".", ".."):
+        raise RunError("a run needs a plain name.", where=path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"the folder of runs cannot be made: {error.strerror}.",
+            where=path.parent,
+            hint="Choose another with --runs DIR.",
+        ) from error
+    return path
+
+
+def _refuse_overrides(target: Path, overrides: tuple[str, ...]) -> None:
+    if overrides:
+        raise RequestError(
+            "the settings of an existing run cannot be changed.",
+            where=overrides[0],
+            hint=f"Make a new run: deepsynth run {target / 'job.yaml'} {' '.join(overrides)}",
+        )
+
+
+def _refuse_other_job(existing: Run, resolved: ResolvedJob) -> None:
+    theirs, ours = existing.resolved.settings, resolved.settings
+    for key in dict.fromkeys([*theirs, *ours]):
+        there = theirs[key].value if key in theirs else None
+        here = ours[key].value if key in ours else None
+        if there != here:
+            raise RunError(
+                f"this run is of another job: {key} is {there!r} there and {here!r} here.",
+                where=existing.path,
+                hint="Choose another --name.",
+            )
+
+
+def _resolve(path: Path, overrides: tuple[str, ...], *, learn: bool | None = None) -> ResolvedJob:
+    loaded = load_job(path, overrides)
+    if learn is not None and "check.learn" in setting_names(type(loaded.job)):
+        loaded = load_job(path, [*overrides, f"check.learn={str(learn).lower()}"])
+    return _family_of(loaded).resolve(loaded)
+
+
+def _family_of(resolved: ResolvedJob) -> Family:
+    return get_family(resolved.job.family)
+
+
+def _do(run: Run, last: str | None, on: str, quiet: bool) -> int:
+    try:
+        _work(run, last, on, quiet)
+    except DeepSynthError as error:
+        if error.exit_code == 130:
+            error.hint = f"Go on: deepsynth run --resume {run.path}"
+        raise
+    _print_result(run)
+    return 0
+
+
+def _work(run: Run, last: str | None, on: str, quiet: bool) -> None:
+    if last is not None and last not in [step.name for step in run.plan.steps]:
+        raise RequestError(
+            f"a run of this family has no step {last}.",
+            where=run.path,
+            hint=f"Steps: {', '.join(step.name for step in run.plan.steps)}.",
+        )
+    steps = run.plan.upto(last) if last else run.plan.steps
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, raise_stopped)
+    runner = get_runner(on)
+    with RunDisplay(run, quiet=quiet) as display:
+        runner.run(run, steps, display.tick)
+
+
+def _print_result(run: Run) -> None:
+    console = Console(highlight=False, file=sys.stdout)
+    final = run.final_metrics()
+    if final is not None:
+        for line in get_family(run.resolved.job.family).headline(final):
+            console.print(line)
+    report = run.path / "report.html"
+    console.print(f"Run: {run.path}", soft_wrap=True)
+    if report.exists():
+        console.print(f"Report: {report}", soft_wrap=True)
