@@ -1,0 +1,321 @@
+"""The journey of a run at a site: send, submit, follow, survive, bring the model back."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from deepsynth.errors import RunError, Stopped
+from deepsynth.run import Run
+from deepsynth.runners.slurm import fetching, submission
+from deepsynth.runners.slurm.connection import Connection, ConnectionLost, RemoteError
+from deepsynth.runners.slurm.outcome import describe, failure
+from deepsynth.runners.slurm.record import need_record, record_lock
+from deepsynth.runners.slurm.site import Site, load_site
+from deepsynth.runners.slurm.states import Element, Snapshot, take_snapshot
+from deepsynth.runners.slurm.transfer import Transfer
+from deepsynth.runners.slurm.words import AGAIN
+from deepsynth.step import Step
+
+STOP_SECONDS = 150
+"""How long stopped steps may take to save before they are ended."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.3, 15.0
+"""Seconds between two questions to the site, growing while nothing changes."""
+
+MOST_SUBMISSIONS = 20
+"""How often a step that ended through no fault of its own is submitted."""
+
+
+class FolderGone(RemoteError):
+    """The run folder at the site was deleted."""
+
+
+def quiet() -> None:
+    """A tick nobody watches."""
+
+
+class SlurmRunner:
+    """Runs at one site.
+
+    Args:
+        name: The site, as after `--on`.
+        site: Its settings.
+        say: Told one line for people whenever something notable happens.
+    """
+
+    def __init__(self, name: str, site: Site, say: Callable[[str], None] = print) -> None:
+        self.name = name
+        self.site = site
+        self.say = say
+        self._told: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, run: Run, say: Callable[[str], None] = print) -> SlurmRunner:
+        """The runner of a run that was submitted, from its folder alone.
+
+        Raises:
+            RunError: It was not submitted to a Slurm site.
+        """
+        record = need_record(run)
+        return cls(record.site_name, record.site, say)
+
+    @cached_property
+    def connection(self) -> Connection:
+        """The site's login shell."""
+        return Connection(self.site.host)
+
+    @cached_property
+    def transfer(self) -> Transfer:
+        """Copies to and from the site."""
+        return Transfer(self.connection)
+
+    def run(self, run: Run, steps: list[Step], tick: Callable[[], None] = quiet) -> None:
+        """Submit what has no receipt, follow it to the end, and bring the result back verified.
+
+        Raises:
+            StepFailed: A step failed; says which, why and what to do.
+            Stopped: Ctrl-C; the run goes on at the site.
+        """
+        with run.lock():
+            try:
+                self.submit(run, steps)
+                run.event("run_started", runner=f"slurm:{self.name}")
+                self.follow(run, steps, tick)
+                self.fetch(run)
+            except KeyboardInterrupt:
+                raise Stopped(
+                    f"not followed any more; it goes on at {self.name}.",
+                    where=run.path,
+                    hint=f"Follow it again: deepsynth run --resume {run.path}\n"
+                    f"  Or end it: deepsynth stop {run.path}",
+                ) from None
+            run.event("run_done")
+
+    def dry_run(self, run: Run, steps: Sequence[Step] | None = None) -> str:
+        """The files that would be sent and the exact text of each script; contacts nobody."""
+        return submission.dry_run(run, self.name, self.site, steps or run.plan.steps)
+
+    def submit(self, run: Run, steps: Sequence[Step] | None = None) -> Snapshot:
+        """Send what is needed and submit every step, or array element, that is not done.
+
+        What is queued or running already stays as it is, so it is safe to give again after a lost
+        connection, a failure or a stop.
+
+        Raises:
+            ConnectionLost: The site cannot be reached.
+            TransferFailed: Something did not arrive whole.
+            RemoteError: Slurm refused; nothing of this submission stays in the queue.
+        """
+        steps = steps or run.plan.steps
+        with record_lock(run):
+            record = submission.begin(run, self.connection, self.name, self.site)
+            snapshot = self._ask(run)
+            if not record.sent or not snapshot.there:
+                submission.send(run, record, self.transfer, run.plan.steps, self.say)
+                record = record.save(run, sent=True)
+            todo = submission.missing(run, snapshot, steps)
+            if todo:
+                submission.submit(run, record, self.connection, steps, todo)
+                record.save(run, fetched=False)
+        return self.status(run)
+
+    def status(self, run: Run) -> Snapshot:
+        """What became of every element; also brings new events and metrics into the run folder.
+
+        Raises:
+            ConnectionLost: The site cannot be reached.
+            RemoteError: Slurm does not answer, or the run folder there is gone.
+        """
+        record = need_record(run)
+        with record_lock(run):
+            snapshot = self._ask(run)
+            if not snapshot.there:
+                raise FolderGone(
+                    f"the run folder {record.folder} is not there any more.",
+                    where=self.connection.name,
+                    hint=f"Submit it again from here: deepsynth run --resume {run.path}",
+                )
+            if self.site.host is not None:
+                fetching.mirror(self.connection, run, need_record(run), snapshot)
+        return snapshot
+
+    def follow(
+        self, run: Run, steps: Sequence[Step] | None = None, tick: Callable[[], None] = quiet
+    ) -> Snapshot:
+        """Watch until the end, telling each change of state.
+
+        Raises:
+            StepFailed: A step ended badly; says which, why and what to do.
+        """
+        steps = steps or run.plan.steps
+        snapshot: Snapshot | None = None
+        for snapshot in self.watch(run, steps, tick):
+            for step in steps:
+                line = describe(snapshot, step)
+                if self._told.get(step.name) != line:
+                    self._told[step.name] = line
+                    self.say(line)
+        if snapshot is None or not snapshot.done(steps):
+            error = failure(run, snapshot or self.status(run), self.connection, steps)
+            run.event("run_failed", error=error.as_dict())
+            raise error
+        return snapshot
+
+    def watch(
+        self, run: Run, steps: Sequence[Step], tick: Callable[[], None] = quiet
+    ) -> Iterator[Snapshot]:
+        """Yield what the site answers, until nothing waits or runs.
+
+        A lost connection is waited out. Steps that ended through no fault of their own (preempted,
+        node failed) are submitted again.
+        """
+        pause = FIRST_PAUSE
+        last: list[Element] = []
+        lost = ended_before = False
+        while True:
+            try:
+                snapshot = self.status(run)
+                if lost:
+                    self.say("The connection is back.")
+                    lost = False
+                if self._again(run, snapshot, steps):
+                    continue
+            except FolderGone:
+                raise
+            except (ConnectionLost, RemoteError) as error:
+                if not lost:
+                    self.say(f"{error}\n  Trying on; Ctrl-C leaves the run going on there.")
+                    lost = True
+                pause = min(pause * 1.5, LONGEST_PAUSE)
+                _sleep(pause, tick)
+                continue
+            yield snapshot
+            ended = not snapshot.active
+            if snapshot.done(steps) or (ended and ended_before):
+                return
+            # A receipt may show up on a shared file system a moment after its job has ended.
+            ended_before = ended
+            changed = snapshot.elements != last or snapshot.events
+            last = snapshot.elements
+            pause = FIRST_PAUSE if changed else min(pause * 1.3, LONGEST_PAUSE)
+            _sleep(1.5 if ended else pause, tick)
+
+    def lines(self, run: Run) -> list[str]:
+        """How each step stands, one line each."""
+        snapshot = self.status(run)
+        return [describe(snapshot, step) for step in run.plan.steps]
+
+    def logs(self, run: Run, step: str, *, follow: bool = False) -> Iterator[str]:
+        """Lines of a step's log; with `follow`, as they are written, until the step ends.
+
+        Raises:
+            RunError: The run has no such step.
+        """
+        if step not in {s.name for s in run.plan.steps}:
+            names = ", ".join(s.name for s in run.plan.steps)
+            raise RunError(f"the run has no step {step}.", where=run.path, hint=f"Steps: {names}.")
+        folder = shlex.quote(need_record(run).folder)
+        script = (
+            f"cd {folder} && log=logs/{step}.log && "
+            f'[ -e "$log" ] || log=$(ls -t slurm/{step}-*.out | head -n 1); '
+            'tail -c +%d "$log" 2>/dev/null'
+        )
+        seen, rest = 0, ""
+        while True:
+            ended = not follow or not any(e.step == step for e in self.status(run).active)
+            text = self.connection.run(script % (seen + 1)).stdout
+            seen += len(text.encode())
+            *lines, rest = (rest + text).split("\n")
+            yield from lines
+            if ended:
+                if rest:
+                    yield rest
+                return
+            time.sleep(1.0)
+
+    def stop(self, run: Run) -> None:
+        """Take what waits out of the queue, ask what runs to save and end, and wait for it.
+
+        Raises:
+            RunError: Nothing of it waits or runs.
+            ConnectionLost: The site cannot be reached; nothing was stopped.
+        """
+        jobs = " ".join(sorted({e.job.partition("_")[0] for e in self.status(run).active}))
+        if not jobs:
+            raise RunError(f"nothing of it waits or runs at {self.name}.", where=run.path)
+        self.connection.check(
+            f"scancel --state=PENDING {jobs}; scancel --batch --signal=TERM {jobs}; true",
+            "the jobs cannot be stopped",
+        )
+        run.event("stop_requested", site=self.name)
+        end = time.monotonic() + STOP_SECONDS
+        while self.status(run).active:
+            if time.monotonic() > end:
+                self.connection.check(f"scancel {jobs}", "the jobs cannot be stopped")
+                end += STOP_SECONDS
+            time.sleep(0.5)
+
+    def fetch(self, run: Run, *, everything: bool = False) -> int:
+        """Bring what the steps made, with logs and metrics, and verify it.
+
+        Args:
+            run: The run.
+            everything: Also what only later steps read, such as compiled data.
+
+        Returns:
+            Number of files that were verified against the receipts.
+
+        Raises:
+            ConnectionLost: The connection was cut again and again.
+            TransferFailed: A file is not what its receipt says.
+        """
+        snapshot = self.status(run)
+        with record_lock(run):
+            record = need_record(run)
+            count = 0
+            if self.site.host is not None:
+                count = fetching.fetch(self.transfer, run, record, everything=everything)
+            fetching.reconcile(run, snapshot)
+            record.save(run, fetched=snapshot.done())
+        run.event("fetched", site=self.name, files=count)
+        return count
+
+    def _ask(self, run: Run) -> Snapshot:
+        record = need_record(run)
+        # A run on this machine writes its events into the folder itself: nothing is to be copied.
+        known = record.events if self.site.host is not None else None
+        return take_snapshot(self.connection, record.folder, run.plan, record.run_id, known)
+
+    def _again(self, run: Run, snapshot: Snapshot, steps: Sequence[Step]) -> bool:
+        """Submit again what ended through no fault of its own; whether anything was."""
+        failed = [e for e in snapshot.failed if e.state != "CANCELLED"]
+        if snapshot.active or not failed or any(e.state not in AGAIN for e in failed):
+            return False
+        if any(snapshot.submissions.get(e.step, 0) >= MOST_SUBMISSIONS for e in failed):
+            return False
+        self.say(f"{failed[0].step}: {failed[0].words}; it is submitted again.")
+        self.submit(run, steps)
+        return True
+
+
+def _sleep(seconds: float, tick: Callable[[], None]) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        tick()
+        left = end - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(0.1, left))
+
+
+def create(detail: str) -> SlurmRunner:
+    """The runner of a site: `--on hpc`; without a name, the Slurm of this machine as it is.
+
+    Raises:
+        RequestError: There is no such site.
+    """
+    return SlurmRunner(detail or "slurm", load_site(detail, Path.cwd()) if detail else Site())

@@ -1,0 +1,193 @@
+"""Sending a run to a site and submitting what of it is not done."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from deepsynth import durable
+from deepsynth.errors import DataError, RunError
+from deepsynth.run import Run
+from deepsynth.runners.slurm.connection import Connection
+from deepsynth.runners.slurm.record import Record, new_run_id, read_record, source_folder
+from deepsynth.runners.slurm.script import batch_script, shell_path, submit_script
+from deepsynth.runners.slurm.site import Site
+from deepsynth.runners.slurm.states import Snapshot
+from deepsynth.runners.slurm.transfer import Transfer
+from deepsynth.step import Step
+
+STAYS = (
+    "/sources",
+    "/slurm",
+    "/slurm.json",
+    "/slurm.lock",
+    "/run.lock",
+    "/logs",
+    "/events.jsonl",
+    "/metrics.jsonl",
+    "/report.html",
+)
+"""What of a run folder is not sent: it belongs to one side, or is sent on its own."""
+
+Todo = Mapping[str, Sequence[int] | None]
+"""Steps to submit; the elements that are missing, or None for all of a step."""
+
+
+def run_id_of(run: Run) -> str:
+    """The name of the run at its site, whether it was sent already or not."""
+    record = read_record(run)
+    return record.run_id if record else new_run_id(run)
+
+
+def scripts(
+    run: Run, site: Site, steps: Sequence[Step], todo: Todo | None = None
+) -> dict[str, str]:
+    """The text of every file in `slurm/` of the run at the site, by name.
+
+    Raises:
+        KeyError: A command line has a placeholder that is not known.
+    """
+    run_id = run_id_of(run)
+    files = {f"{step.name}.sbatch": batch_script(step, site, run_id) for step in steps}
+    todo = {step.name: None for step in steps} if todo is None else todo
+    return files | {"submit.sh": submit_script(run.plan, todo, run_id)}
+
+
+def dry_run(run: Run, name: str, site: Site, steps: Sequence[Step]) -> str:
+    """The files that would be sent and the exact text of each script; contacts nobody."""
+    lines = [f"# site {name}: {site.host or 'Slurm on this machine'}, folder {place(run, site)}"]
+    if site.host is not None:
+        for path in _own_files(run):
+            lines.append(f"# send {path.relative_to(run.path)} ({path.stat().st_size} bytes)")
+        for source, path in _sources(run, steps):
+            size = sum(file.stat().st_size for file in durable.files_below(path))
+            lines.append(f"# send {path} to sources/{source}/{path.name} ({size} bytes)")
+    for file, text in scripts(run, site, steps).items():
+        lines += [f"# ---- slurm/{file}", text]
+    return "\n".join(lines)
+
+
+def place(run: Run, site: Site) -> str:
+    """The run's folder at the site; not absolute when the workspace is not."""
+    if site.host is None:
+        return str(run.path.resolve())
+    return f"{site.workspace}/runs/{run_id_of(run)}"
+
+
+def begin(run: Run, connection: Connection, name: str, site: Site) -> Record:
+    """Make the run's folder at the site and remember it; an earlier one is taken up again.
+
+    Raises:
+        RunError: The run is at another site.
+    """
+    record = read_record(run)
+    if record is not None:
+        if record.site.host != site.host:
+            raise RunError(
+                f"this run is at the site {record.site_name} ({record.site.host}).",
+                where=run.path,
+                hint="Go on there, or start a new run from its job.yaml.",
+            )
+        return record.save(run, site_name=name, site=site)
+    folder = place(run, site)
+    if site.host is not None:
+        where = shell_path(folder)
+        folder = connection.check(
+            f"mkdir -p {where} && cd {where} && pwd -P", "the workspace cannot be made"
+        ).rstrip("\n")
+    return Record(name, site, new_run_id(run), folder).save(run)
+
+
+def missing(run: Run, snapshot: Snapshot, steps: Sequence[Step]) -> Todo:
+    """What of `steps` to submit, with the active steps they wait for; empty when nothing is left.
+
+    Raises:
+        RunError: Elements of an array failed while others of it are still active.
+    """
+    todo: dict[str, Sequence[int] | None] = {}
+    fresh = False
+    for step in steps:
+        elements = snapshot.of(step.name)
+        open_ = [e.index for e in elements if e.kind in ("new", "failed")]
+        active = [e for e in elements if e.kind in ("waiting", "running")]
+        if active and open_:
+            raise RunError(
+                f"{len(open_)} elements of step {step.name} failed while {len(active)} others "
+                "still wait or run.",
+                where=run.path,
+                hint="Submit the failed ones again when those have ended.",
+            )
+        if open_ or active:
+            todo[step.name] = None if len(open_) in (0, step.array) else open_
+            fresh = fresh or bool(open_)
+    return todo if fresh else {}
+
+
+def send(
+    run: Run, record: Record, transfer: Transfer, steps: Sequence[Step], say: Callable[[str], None]
+) -> None:
+    """Send the run folder and the sources of its steps.
+
+    Sources are kept once for all runs, so that only what changed is sent, and are linked into
+    the run.
+
+    Raises:
+        DataError: A source is not there.
+        ConnectionLost: The connection was cut again and again.
+        TransferFailed: Something did not arrive whole.
+    """
+    if record.site.host is None:
+        return
+    folder, base = record.folder, record.folder.rpartition("/runs/")[0]
+    for name, path in _sources(run, steps):
+        kept = f"{base}/sources/{source_folder(path)}"
+        say(f"Sending {path}")
+        target = f"{kept}/{path.name}" if path.is_dir() else kept
+        transfer.send(path, target, delete=path.is_dir())
+        into, original = (
+            shlex.quote(f"{folder}/sources/{name}"),
+            shlex.quote(f"{kept}/{path.name}"),
+        )
+        transfer.connection.check(
+            f"rm -rf {into} && mkdir -p {into} && touch {shlex.quote(kept)} && "
+            f"{{ cp -al {original} {into}/ 2>/dev/null || cp -a {original} {into}/; }}",
+            "the sources cannot be put into the run",
+        )
+    transfer.send(run.path, folder, exclude=STAYS)
+
+
+def submit(
+    run: Run, record: Record, connection: Connection, steps: Sequence[Step], todo: Todo
+) -> None:
+    """Write the scripts and run `submit.sh` at the site.
+
+    Raises:
+        RemoteError: Slurm refused; nothing of this submission stays in the queue.
+    """
+    files = scripts(run, record.site, steps, todo)
+    here = run.path / "slurm"
+    here.mkdir(exist_ok=True)
+    for name, text in files.items():
+        durable.write_text(here / name, text)
+    lines = ["set -e", f"cd {shlex.quote(record.folder)}", "mkdir -p logs slurm steps"]
+    if record.site.host is not None:
+        # A few kilobytes: sent with the command itself, which saves a connection.
+        for name, text in files.items():
+            lines.append(f"printf %s {shlex.quote(text)} >slurm/{shlex.quote(name)}")
+    connection.check("\n".join([*lines, "bash -l slurm/submit.sh"]), "Slurm refused the job")
+    run.event("submitted", site=record.site_name, steps=list(todo))
+
+
+def _own_files(run: Run) -> Iterator[Path]:
+    for path in durable.files_below(run.path):
+        name = f"/{path.relative_to(run.path).as_posix()}"
+        if not any(name == stays or name.startswith(f"{stays}/") for stays in STAYS):
+            yield path
+
+
+def _sources(run: Run, steps: Sequence[Step]) -> Iterator[tuple[str, Path]]:
+    for name, path in {name: run.source(s, name) for s in steps for name in s.sources}.items():
+        if not path.exists():
+            raise DataError(f"the source {name} is not there.", where=path)
+        yield name, path

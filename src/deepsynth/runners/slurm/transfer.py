@@ -1,0 +1,204 @@
+"""Moving files to and from a site: resumable, only what changed, and proved by sha256.
+
+rsync does the work. A file cut in the middle waits in `.rsync-partial` and never carries its
+final name. Where a side has no rsync, sftp moves the files whose sha256 differs. Either way the
+result is verified with `sha256sum` on the far side (sending) or against the digests taken there
+(fetching), and a file that differs is sent once more in full.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from deepsynth import durable
+from deepsynth.errors import DeepSynthError
+from deepsynth.runners.slurm.connection import (
+    Connection,
+    ConnectionLost,
+    explain,
+    last_lines,
+)
+
+RETRIES = 4
+"""How often a cut transfer is taken up again before the user is told."""
+
+_CUT = {10, 12, 30, 35, 255, -9, -15, 20}
+"""rsync's codes for a lost connection, a timeout, or an rsync that was killed."""
+
+
+class TransferFailed(DeepSynthError):
+    """Files did not arrive whole."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Copies files between here and one site.
+
+    Args:
+        connection: The site.
+        patience: Seconds before the first retry of a cut transfer; doubled each time.
+    """
+
+    connection: Connection
+    patience: float = 2.0
+
+    def send(
+        self, source: Path, folder: str, *, exclude: Sequence[str] = (), delete: bool = False
+    ) -> int:
+        """Make `folder` there hold what `source` is: a file, or all that is below a folder.
+
+        Args:
+            source: What to send; links are followed.
+            folder: Absolute folder there; made if absent.
+            exclude: Names to leave out, `/a` meaning at the top of `source`.
+            delete: Remove what is there and not here.
+
+        Returns:
+            Number of files that are there and verified.
+
+        Raises:
+            ConnectionLost: The connection was cut again and again.
+            TransferFailed: The files there are not the files here, or do not fit there.
+        """
+        wanted = local_digests(source, exclude)
+        quoted = shlex.quote(folder)
+        self.connection.check(f"mkdir -p {quoted}", "the folder cannot be made there")
+        flags = [f"--exclude={name}" for name in exclude] + (["--delete"] if delete else [])
+        origin = f"{source}/" if source.is_dir() else str(source)
+        wrong: set[str] = set()
+        for again in ([], ["--ignore-times"]):
+            if self._has_rsync:
+                self._rsync([*flags, *again], origin, f"{self.connection.host}:{folder}/")
+            else:
+                base = source if source.is_dir() else source.parent
+                self._sftp_put(base, folder, _differing(wanted, self._digests(folder)))
+            wrong = _differing(wanted, self._digests(folder))
+            if not wrong:
+                return len(wanted)
+        raise TransferFailed(
+            f"{len(wrong)} files differ after being sent, the first {min(wrong)}.",
+            where=f"{self.connection.name}:{folder}",
+            hint="Was it changed meanwhile? Give the same command again.",
+        )
+
+    def fetch(self, folder: str, target: Path, *, exclude: Sequence[str] = ()) -> None:
+        """Bring what is below `folder` there into `target`; nothing here is deleted.
+
+        The caller verifies: it knows the digests taken when the files were made.
+        """
+        target.mkdir(parents=True, exist_ok=True)
+        if self._has_rsync:
+            flags = [f"--exclude={name}" for name in exclude]
+            self._rsync(flags, f"{self.connection.host}:{folder}/", f"{target}/")
+            return
+        there = {n: d for n, d in self._digests(folder).items() if not _excluded(n, exclude)}
+        here = {n: durable.sha256_file(target / n) for n in there if (target / n).is_file()}
+        self._sftp_get(folder, target, _differing(there, here))
+
+    @cached_property
+    def _has_rsync(self) -> bool:
+        there = "command -v rsync >/dev/null"
+        return shutil.which("rsync") is not None and self.connection.run(there).code == 0
+
+    def _rsync(self, flags: list[str], source: str, target: str) -> None:
+        argv = ["rsync", "-rtL", "--secluded-args", "--partial-dir=.rsync-partial", "--timeout=120"]
+        argv += ["-e", shlex.join(self.connection.ssh), *flags, "--", source, target]
+        wait = self.patience
+        for attempt in range(RETRIES + 1):
+            done = subprocess.run(argv, capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                return
+            remedy = explain(done.stderr)
+            if remedy or done.returncode not in _CUT:
+                raise TransferFailed(
+                    f"rsync could not copy: {last_lines(done.stderr)}",
+                    where=self.connection.name,
+                    hint=remedy or "Give the same command again; it goes on where it stopped.",
+                )
+            if attempt < RETRIES:
+                time.sleep(wait)
+                wait *= 2
+        raise ConnectionLost(
+            f"the transfer was cut {RETRIES + 1} times: {last_lines(done.stderr)}",
+            where=self.connection.name,
+            hint="Give the same command again; it goes on where it stopped.",
+        )
+
+    def _sftp_put(self, here: Path, there: str, names: set[str]) -> None:
+        folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+        lines = [f"-mkdir {_sftp_quote(f'{there}/{f}')}" for f in sorted(folders - {"."})]
+        for name in sorted(names):
+            final, part = _sftp_quote(f"{there}/{name}"), _sftp_quote(f"{there}/{name}.part")
+            lines += [f"put {_sftp_quote(str(here / name))} {part}", f"-rm {final}"]
+            lines += [f"rename {part} {final}"]
+        self._sftp(lines)
+
+    def _sftp_get(self, there: str, here: Path, names: set[str]) -> None:
+        for name in names:
+            (here / name).parent.mkdir(parents=True, exist_ok=True)
+        self._sftp(
+            f"get {_sftp_quote(f'{there}/{name}')} {_sftp_quote(f'{here / name}.part')}"
+            for name in sorted(names)
+        )
+        for name in names:
+            (here / f"{name}.part").replace(here / name)
+
+    def _sftp(self, lines: Iterable[str]) -> None:
+        with tempfile.NamedTemporaryFile("w", suffix=".sftp", encoding="utf-8") as batch:
+            batch.write("\n".join(lines) + "\n")
+            batch.flush()
+            _, _, *options = self.connection.ssh
+            argv = ["sftp", "-q", *options, "-b", batch.name]
+            argv += ["--", str(self.connection.host)]
+            done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise TransferFailed(
+                f"sftp could not copy: {last_lines(done.stderr)}",
+                where=self.connection.name,
+                hint=explain(done.stderr) or "Give the same command again.",
+            )
+
+    def _digests(self, folder: str) -> dict[str, str]:
+        """The sha256 of every file below `folder` there, by path relative to it."""
+        script = (
+            f"cd {shlex.quote(folder)} && find -L . -name .rsync-partial -prune -o -type f -print0 "
+            "| xargs -0 -r sha256sum -z"
+        )
+        text = self.connection.check(script, "the files cannot be verified there", timeout=None)
+        entries = (entry.partition("  ") for entry in text.split("\0") if entry)
+        return {name.removeprefix("./"): digest for digest, _, name in entries}
+
+
+def local_digests(path: Path, exclude: Sequence[str] = ()) -> dict[str, str]:
+    """The sha256 of every file at or below `path` here, by path relative to it."""
+    return {
+        name: entry["sha256"]
+        for name, entry in durable.digest(path).items()
+        if not _excluded(name, exclude)
+    }
+
+
+def _differing(wanted: dict[str, str], found: dict[str, str]) -> set[str]:
+    return {name for name, digest in wanted.items() if found.get(name) != digest}
+
+
+def _excluded(name: str, patterns: Sequence[str]) -> bool:
+    """Whether rsync's `--exclude` would leave `name` out; patterns hold no wildcards."""
+    return any(
+        name == pattern[1:] or name.startswith(f"{pattern[1:]}/")
+        if pattern.startswith("/")
+        else pattern in name.split("/")
+        for pattern in patterns
+    )
+
+
+def _sftp_quote(path: str) -> str:
+    return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,72 @@
+"""Runs made of small steps, so that a runner is tested without any family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deepsynth.job import Job, ResolvedJob
+from deepsynth.run import Run
+from deepsynth.step import Plan, Resources, Step
+
+SMALL = Resources(cpus=1, memory_gb=0.2, minutes=10)
+GPU = Resources(cpus=1, memory_gb=0.2, minutes=10, gpus=1)
+
+COUNT = """
+import json, os, pathlib, signal, sys, time
+run, total, pause = pathlib.Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+step = os.environ["DEEPSYNTH_STEP"]
+work = run / "steps" / step / "work"
+work.mkdir(parents=True, exist_ok=True)
+checkpoint = work / "checkpoint"
+done, digest = json.loads(checkpoint.read_text()) if checkpoint.exists() else (0, 1)
+print("from", done, flush=True)
+
+def save(*_):
+    checkpoint.with_suffix(".new").write_text(json.dumps([done, digest]))
+    checkpoint.with_suffix(".new").replace(checkpoint)
+
+def stop(*_):
+    save()
+    print("saved at", done, flush=True)
+    sys.exit(130)
+
+signal.signal(signal.SIGTERM, stop)
+while done < total:
+    time.sleep(pause)
+    done, digest = done + 1, digest * 31 % 1000003
+    if done % 10 == 0:
+        save()
+(run / "model").mkdir(exist_ok=True)
+(run / "model" / "weights").write_text(str(digest))
+print("trained", done, flush=True)
+"""
+"""A training whose result depends on every update; saves when asked and every ten updates."""
+
+
+def counted(total: int) -> str:
+    """What an uninterrupted `COUNT` writes."""
+    digest = 1
+    for _ in range(total):
+        digest = digest * 31 % 1000003
+    return str(digest)
+
+
+def shell(name: str, script: str, **fields: object) -> Step:
+    """A step that is a line of bash; `$0` is the run folder."""
+    values = {"resources": SMALL, "argv": ["bash", "-ec", script, "{run}"]} | fields
+    return Step.model_validate({"name": name} | values)
+
+
+def counting(total: int, pause: float = 0.05, **fields: object) -> Step:
+    """The training step."""
+    argv = ["{python}", "-c", COUNT.replace("{", "{{").replace("}", "}}")]
+    values = {"argv": [*argv, "{run}", str(total), str(pause)], "resources": SMALL} | fields
+    return Step.model_validate(
+        {"name": "train", "title": "Training", "outputs": ["model"]} | values
+    )
+
+
+def make_run(path: Path, *steps: Step) -> Run:
+    """A run folder with these steps."""
+    job = ResolvedJob(Job(family="toy"), {}, "family: toy\n", path.name)
+    return Run.create(path, job, Plan(steps=list(steps)))
