@@ -1,0 +1,1 @@
+"""`deepsynth generate`: corpora of texts to datasets of page images."""
