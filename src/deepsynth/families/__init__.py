@@ -17,7 +17,10 @@ from deepsynth.step import Plan
 if TYPE_CHECKING:
     from deepsynth.run import Run
 
-_FAMILIES = {"classify": "deepsynth.families.classify"}
+_FAMILIES = {
+    "classify": "deepsynth.families.classify",
+    "htr": "deepsynth.families.htr",
+}
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,143 @@
-"""Handwritten text recognition with Kraken: ground truth, training, scores, use."""
+"""`htr`: Kraken models read handwriting (recognition) or find its lines (segmentation)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from deepsynth.families import Family
+from deepsynth.families.htr.job import HtrJob
+from deepsynth.job import Recommendation, ResolvedJob
+from deepsynth.presets import recommend
+from deepsynth.step import Plan, Resources, Step
+
+HERE = Path(__file__).parent
+MANAGED = "htr"
+"""Name of the environment in which Kraken runs."""
+
+
+def _measure(job: HtrJob) -> int:
+    """Transcribed lines that train, about; also finds data and models that cannot work."""
+    from deepsynth.families.htr.ground_truth import NotGroundTruth, read_page, scan_folder
+    from deepsynth.families.htr.model_file import read_model
+
+    if job.model:
+        read_model(Path(job.model), job.task)
+    lines = 0
+    for path in scan_folder(Path(job.data.ground_truth)).documents:
+        try:
+            lines += sum(1 for line in read_page(path).lines if line.text.strip())
+        except NotGroundTruth:
+            continue  # the check names it, with everything else
+    held_out = 2 / job.split.folds if job.split.folds else job.split.validation + job.split.test
+    return round(lines * (1 - held_out))
+
+
+def _recommend(job: HtrJob, lines: int) -> list[Recommendation]:
+    found = recommend(HERE / "presets.yaml", lines, task=job.task, scratch=job.model is None)
+    if job.model and job.task == "recognition":
+        from deepsynth.families.htr.model_file import read_model
+
+        form = read_model(Path(job.model)).normal_form
+        why = f"the characters of the base model are in {form}"
+    else:
+        form, why = "NFC", "the form of nearly all text"
+    return [*found, Recommendation("data.normalization", form, why)]
+
+
+def _plan(resolved: ResolvedJob) -> Plan:
+    job = cast(HtrJob, resolved.job)
+    values = job.model_dump()
+    truth = {"ground_truth": job.data.ground_truth}
+    model = {"model": job.model} if job.model else {}
+    data = {k: v for k, v in values["data"].items() if k != "ground_truth"}
+    cut = {"seed": job.seed, "task": job.task, "data": data, "split": values["split"]}
+    lists = {
+        name: path
+        for name in ("train_list", "validation_list", "test_list")
+        if (path := values["split"][name])
+    }
+    gpus = 1 if job.train.device.startswith("cuda") else 0
+    training = Resources(cpus=max(2, job.train.workers + 1), memory_gb=8, minutes=600, gpus=gpus)
+    pages = truth if job.task == "segmentation" else {}
+    folds = job.split.folds
+    trained = ["folds/{index}"] if folds else ["model", "training"]
+    return Plan(
+        steps=[
+            Step(
+                name="check",
+                title="Checking the ground truth",
+                argv=_argv("check_step"),
+                sources={**truth, **model, **lists},
+                outputs=["checks"],
+                settings=cut,
+            ),
+            Step(
+                name="prepare",
+                title="Compiling the lines" if job.task == "recognition" else "Sharing out pages",
+                argv=_argv("prepare"),
+                after=["check"],
+                sources={**truth, **model, **lists},
+                outputs=["data"],
+                settings={**cut, "spec": job.train.spec},
+                resources=Resources(cpus=2, memory_gb=4, minutes=120),
+            ),
+            Step(
+                name="train",
+                title="Training",
+                argv=_argv(_trainer(job)),
+                environment="this" if job.kraken.toolchain == "site" else MANAGED,
+                after=["prepare"],
+                sources={**pages, **model},
+                inputs=["data"],
+                outputs=trained,
+                array=folds or 1,
+                settings={
+                    "seed": job.seed,
+                    "task": job.task,
+                    "train": values["train"],
+                    "segmentation": values["segmentation"],
+                    "kraken": values["kraken"],
+                },
+                resources=training,
+            ),
+            Step(
+                name="evaluate",
+                title="Evaluating",
+                argv=_argv("evaluate" if job.task == "recognition" else "evaluate_segmentation"),
+                environment=MANAGED,
+                after=["train"],
+                sources={**pages, **model},
+                inputs=["data", "checks", "folds" if folds else "model"],
+                outputs=[
+                    "evaluation",
+                    "metrics.json",
+                    "report.html",
+                    *(["model"] if folds else []),
+                ],
+                settings={"seed": job.seed, "evaluation": values["evaluation"]},
+                resources=Resources(cpus=2, memory_gb=8, minutes=120),
+            ),
+        ]
+    )
+
+
+def _trainer(job: HtrJob) -> str:
+    if job.kraken.toolchain == "site":
+        return "site"
+    return "train" if job.task == "recognition" else "train_segmentation"
+
+
+def _argv(module: str) -> list[str]:
+    return ["{python}", "-m", f"deepsynth.families.htr.{module}", "{run}"]
+
+
+FAMILY = Family(
+    name="htr",
+    summary="read handwriting with Kraken: recognition and segmentation",
+    job_type=HtrJob,
+    measure=_measure,
+    recommend=_recommend,
+    plan=_plan,
+    template=HERE / "template",
+)

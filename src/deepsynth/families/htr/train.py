@@ -1,0 +1,168 @@
+"""Step `train` for recognition: fine-tune (or train from scratch) through Kraken's API.
+
+Writes `model/best.safetensors` and `model/best.mlmodel` (of the pass with the best score on the
+validation pages) and `training/summary.json`. Runs in the environment `htr`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, cast
+
+from kraken.configs import VGSLRecognitionTrainingConfig, VGSLRecognitionTrainingDataConfig
+from kraken.train.vgsl import VGSLRecognitionModel
+
+from deepsynth import durable
+from deepsynth.errors import ModelError, StepFailed
+from deepsynth.execution import step_process
+from deepsynth.families.htr.job import HtrJob
+from deepsynth.families.htr.loader import FastDataModule, speed_up_loading
+from deepsynth.families.htr.model_file import read_model
+from deepsynth.families.htr.prepared import base_model, htr_job, read_manifest
+from deepsynth.families.htr.training import (
+    build_trainer,
+    epochs_or_enough,
+    export,
+    fit,
+    last_checkpoint,
+    quieten,
+)
+from deepsynth.run import Run
+
+NAMES = {"val_accuracy": "char_accuracy", "val_word_accuracy": "word_accuracy"}
+SMALL_SPEC = "[1,48,0,1 Cr3,5,16 Mp2,2 Cr3,5,32 Mp2,2 Cr3,3,48 S1(1x0)1,3 Lbx96 Do0.2,2]"
+"""A small network for clear hands and little data; about a tenth of Kraken's default in work."""
+
+
+def main(run: Run) -> None:
+    """Train the model of a run, or of one of its folds."""
+    job = htr_job(run)
+    manifest = read_manifest(run)
+    index = int(os.environ.get("DEEPSYNTH_INDEX", "0"))
+    fold = index if manifest.folds else None
+    roles = manifest.roles(index)
+    arrows = {
+        role: [str(run.path / "data" / part.arrow) for part in parts]
+        for role, parts in roles.items()
+    }
+    base = base_model(run, "train")
+    if base:
+        read_model(base, "recognition")
+    work = run.work("train") / f"fold-{index}"
+    work.mkdir(exist_ok=True)
+    model_folder = run.path / ("model" if fold is None else f"folds/{index}")
+    summary = train(run, job, base, arrows, manifest.normalization, work, model_folder, fold)
+    target = run.path / "training" if fold is None else model_folder
+    target.mkdir(parents=True, exist_ok=True)
+    durable.write_json(target / "summary.json", summary)
+
+
+def train(
+    run: Run,
+    job: HtrJob,
+    base: Path | None,
+    arrows: dict[str, list[str]],
+    normalization: str,
+    work: Path,
+    model_folder: Path,
+    fold: int | None = None,
+) -> dict[str, Any]:
+    """Train on compiled lines and export the best model.
+
+    Args:
+        run: Where the curve goes.
+        job: Settings.
+        base: Model to start from, or None.
+        arrows: Compiled files that train and that choose the best epoch, by role.
+        normalization: Unicode normal form.
+        work: Folder of the checkpoints; a training interrupted there goes on.
+        model_folder: Where the best model is written.
+        fold: Index of the fold, if any.
+
+    Returns:
+        Passes, updates and the best score on the validation pages.
+
+    Raises:
+        StepFailed: No pass was finished, so there is no model.
+    """
+    quieten()
+    speed_up_loading()
+    settings = job.train
+    batch_size = cast(int, settings.batch_size)
+    data = FastDataModule(
+        VGSLRecognitionTrainingDataConfig(
+            training_data=arrows["train"],
+            evaluation_data=arrows["validation"],
+            format_type="binary",
+            augment=settings.augment,
+            normalization=normalization,
+            num_workers=settings.workers,
+            batch_size=batch_size,
+            padding=settings.pad,
+        ),
+        batch_size,
+        job.seed,
+    )
+    trainer, best = build_trainer(
+        run,
+        settings,
+        work,
+        seed=job.seed,
+        max_epochs=epochs_or_enough(settings),
+        names=NAMES,
+        fold=fold,
+    )
+    config = VGSLRecognitionTrainingConfig(
+        epochs=epochs_or_enough(settings),
+        quit="fixed",  # our own early stopping also knows min_delta
+        lrate=settings.learning_rate,
+        optimizer=settings.optimizer,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        schedule=settings.schedule,
+        warmup=settings.warmup,
+        batch_size=batch_size,
+        resize=settings.resize,
+        cos_t_max=epochs_or_enough(settings),
+        checkpoint_path=str(work),
+        **({} if base else {"spec": settings.spec or SMALL_SPEC}),
+    )
+    module = _module(base, config, trainer)
+    fit(trainer, module, data, last_checkpoint(work))
+    if not best.best_model_path:
+        raise StepFailed(
+            "the training ended without a single scored pass, so there is no model",
+            where="train",
+            hint="Look into logs/train.log; validation needs at least one line.",
+        )
+    weights = export(best.best_model_path, model_folder)
+    read_model(weights, "recognition")
+    if base:
+        shutil.copyfile(base, model_folder / f"base{base.suffix}")
+    return {
+        "epochs": trainer.current_epoch,
+        "updates": trainer.global_step,
+        "best_validation_cer": 1 - float(cast(Any, best.best_model_score)),
+        "lines": len(data.train_set),
+        "base_model": base.name if base else None,
+    }
+
+
+def _module(base: Path | None, config: Any, trainer: Any) -> Any:
+    if base is None:
+        return VGSLRecognitionModel(config)
+    try:
+        with trainer.init_module(empty_init=False):
+            return VGSLRecognitionModel.load_from_weights(base, config)
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"Kraken cannot load the base model: {error}",
+            where=base,
+            hint="It may need another version of Kraken, or be damaged.",
+        ) from None
+
+
+if __name__ == "__main__":
+    step_process(main)
