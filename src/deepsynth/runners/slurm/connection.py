@@ -55,8 +55,9 @@ class Connection:
         Raises:
             ConnectionLost: ssh could not reach the site, or nothing came back in `timeout` seconds.
         """
-        # In a group, so that bash has read all of it before any command could eat its input.
-        text = f"{{ echo {MARK}\n{script}\n}} </dev/null\nexit $?\n"
+        # In a subshell, so that bash has read all of it before any command could eat its input,
+        # and so that `set -e` does not reach ~/.bash_logout, which would change the exit code.
+        text = f"( echo {MARK}\n{script}\n) </dev/null\nexit $?\n"
         argv = ["bash", "-l", "-s"]
         if self.host is not None:
             argv = [*self.ssh, "--", self.host, *argv]

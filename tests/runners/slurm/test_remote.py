@@ -1,0 +1,81 @@
+"""The whole journey over ssh, to a login node with its own home and Slurm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deepsynth.receipts import has_receipt, is_done, step_key
+from deepsynth.run import Run
+from deepsynth.runners.slurm import SlurmRunner
+from deepsynth.runners.slurm.record import need_record
+from tests.runners.slurm.toy import GPU, counted, counting, make_run, shell
+from tests.servers.remote import RemoteHost
+
+
+def test_sources_go_and_model_comes_back(
+    hpc: SlurmRunner, remote_host: RemoteHost, tmp_path: Path
+) -> None:
+    truth = tmp_path / "Vérité terrain"
+    (truth / "pages").mkdir(parents=True)
+    (truth / "pages" / "a b.txt").write_text("texte")
+    prepare = shell(
+        "prepare",
+        'mkdir "$0/data"; cat "$0"/sources/gt/*/pages/* > "$0/data/compiled"',
+        sources={"gt": str(truth)},
+        outputs=["data"],
+    )
+    train = counting(20, after=["prepare"], inputs=["data"], resources=GPU)
+    run = make_run(tmp_path / "été 1", prepare, train)
+    hpc.run(run, run.plan.steps)
+    assert (run.path / "model" / "weights").read_text() == counted(20)
+    assert not (run.path / "data").exists(), "compiled data stays there unless asked for"
+    assert has_receipt(run, train)
+    hpc.fetch(run, everything=True)
+    assert (run.path / "data" / "compiled").read_text() == "texte"
+    for step in run.plan.steps:
+        assert is_done(run, step, step_key(run, step))
+    assert "trained 20" in "\n".join(hpc.logs(run, "train"))
+    assert "hpc-login" in (run.path / "steps" / "train" / "receipt.json").read_text()
+    folder = need_record(run).folder
+    assert folder.startswith("/home/alice/deepsynth/runs/t_1-"[:26])
+    assert remote_host.root(f"ls '{folder}/slurm'").split().count("submit.sh") == 1
+
+
+def test_another_laptop_needs_only_the_run_folder(hpc: SlurmRunner, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "one", counting(10))
+    hpc.submit(run)
+    import shutil
+
+    shutil.copytree(run.path, tmp_path / "two")
+    for path in (run.path, tmp_path / "two"):
+        own = Run.open(path)
+        runner = SlurmRunner.of(own, lambda line: None)
+        runner.follow(own)
+        runner.fetch(own)
+        assert (own.path / "model" / "weights").read_text() == counted(10)
+
+
+def test_plain_commands_leave_receipts_after_fetch(
+    hpc: SlurmRunner, remote_host: RemoteHost, tmp_path: Path
+) -> None:
+    from deepsynth.runners.slurm.site import SiteEnvironment
+
+    plain = SiteEnvironment(setup=["module load kraken"], deepsynth=False)
+    site = hpc.site.model_copy(update={"environments": {"this": plain}})
+    runner = SlurmRunner("hpc", site, lambda line: None)
+    compile_ = shell("compile", 'mkdir -p "$0/data"; echo x > "$0/data/x y.arrow"', outputs=["data"])
+    train = shell(
+        "train",
+        'pwd > "$0/model/where"; cat "$0/data/x y.arrow" > "$0/model/best"; echo trained',
+        after=["compile"],
+        inputs=["data"],
+        outputs=["model/best", "model/where"],
+    )
+    run = make_run(tmp_path / "plain", compile_, train)
+    runner.run(run, run.plan.steps)
+    for step in run.plan.steps:
+        assert is_done(run, step, step_key(run, step))
+    assert (run.path / "model" / "where").read_text().endswith("/steps/train/work\n")
+    assert list(runner.logs(run, "train")) == ["trained"]
+    out = next((run.path / "slurm").glob("train-*.out")).read_text()
+    assert "module load kraken" in out
