@@ -12,22 +12,17 @@ from rich.console import Console
 
 from deepsynth import __version__
 from deepsynth.errors import EXIT_FAILED, EXIT_REQUEST, EXIT_STOPPED, DeepSynthError
+from deepsynth.verbs import look, make, work
 
 _GROUPS = {
-    "Work": {
-        "run": "work",
-        "prepare": "work",
-        "check": "work",
-        "train": "work",
-        "evaluate": "work",
-    },
-    "Look": {"status": "look", "logs": "look", "stop": "look", "compare": "look"},
-    "Begin and use": {"init": "make", "predict": "make"},
+    "Begin and use": (make.init, make.predict),
+    "Work": (work.run, work.check, work.prepare, work.train, work.evaluate),
+    "Look": (look.status, look.logs, look.stop, look.compare),
 }
 
 
 def build_app() -> App:
-    """The command line; a verb's module is imported when the verb is used."""
+    """The command line."""
     app = App(
         name="deepsynth",
         help="One job file takes documents to a fine-tuned, evaluated, published model.",
@@ -39,8 +34,8 @@ def build_app() -> App:
         result_action="return_value",
     )
     for group, verbs in _GROUPS.items():
-        for verb, module in verbs.items():
-            app.command(f"deepsynth.verbs.{module}:{verb}", name=verb, group=group)
+        for verb in verbs:
+            app.command(verb, group=group)
     app.register_install_completion_command()
     return app
 

@@ -88,8 +88,8 @@ class RunDisplay:
         return events
 
     def _show(self, event: dict[str, Any]) -> None:
-        name = event.get("step", "")
-        title = self._titles.get(name, name)
+        name: str = event.get("step", "")
+        title = self._titles.get(name) or name
         match event["kind"]:
             case "step_started" if self._bars:
                 self._tasks[name] = self._progress.add_task(title, total=None, unit="", note="")

@@ -45,7 +45,10 @@ class Job(Section):
 
     family: str = Field(description="What is trained: classify.")
     seed: int = Field(
-        42, ge=0, lt=2**32, description="Seed of everything random: splits, weights, data order."
+        default=42,
+        ge=0,
+        lt=2**32,
+        description="Seed of everything random: splits, weights, data order.",
     )
 
 
@@ -174,9 +177,7 @@ def _read_text(path: Path) -> str:
         hint = f"Did you mean {path / 'job.yaml'}?" if (path / "job.yaml").is_file() else None
         raise JobError("this is a folder; a job is a file.", where=path, hint=hint) from None
     except UnicodeDecodeError:
-        raise JobError(
-            "this is not a text file in UTF-8, so it is no job.", where=path
-        ) from None
+        raise JobError("this is not a text file in UTF-8, so it is no job.", where=path) from None
     except OSError as error:
         raise JobError(f"cannot be read: {error.strerror}.", where=path) from None
 
@@ -265,7 +266,9 @@ def _section_of(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _leaves(section: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _leaves(
+    section: BaseModel, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name in type(section).model_fields:
         value = getattr(section, name)
         if isinstance(value, BaseModel):
@@ -303,7 +306,9 @@ def _read_entries(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tu
         if "from" in entry and "value" in entry:
             yield (
                 ".".join((*path, key)),
-                Setting(entry["value"], entry["from"], entry.get("where", ""), entry.get("why", "")),
+                Setting(
+                    entry["value"], entry["from"], entry.get("where", ""), entry.get("why", "")
+                ),
             )
         else:
             yield from _read_entries(entry, (*path, key))

@@ -23,11 +23,13 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from deepsynth import durable
 from deepsynth.errors import RunError
@@ -100,8 +102,6 @@ class Run:
         from deepsynth.families import family_names, get_family
 
         text = (self.path / "resolved.yaml").read_text(encoding="utf-8")
-        import yaml
-
         family = yaml.safe_load(text)["family"]["value"]
         if family not in family_names():
             raise RunError(f"this run is of a family not known here: {family}.", where=self.path)
@@ -171,7 +171,7 @@ class Run:
         return durable.read_json(self.path / "metrics.json")
 
     @contextmanager
-    def lock(self) -> Iterator[int]:
+    def lock(self) -> Generator[int]:
         """Be the only one who works on this run; yields the descriptor that holds the lock.
 
         The kernel frees it when the last process that inherited it ends, however it ends, so a

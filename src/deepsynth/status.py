@@ -11,6 +11,12 @@ from deepsynth.run import Run
 
 State = Literal["pending", "running", "done", "failed", "stopped", "interrupted"]
 
+_ENDS: dict[str, State] = {
+    "step_done": "done",
+    "step_failed": "failed",
+    "step_stopped": "stopped",
+}
+
 
 @dataclass
 class StepState:
@@ -54,9 +60,9 @@ def run_state(run: Run) -> RunState:
             state.state, state.progress, state.error = "running", None, None
         elif event["kind"] == "progress":
             state.progress = event
-        elif event["kind"] in ("step_done", "step_failed", "step_stopped"):
+        elif event["kind"] in _ENDS:
             state.seconds = event["time"] - started.get(state.name, event["time"])
-            state.state = event["kind"].removeprefix("step_")
+            state.state = _ENDS[event["kind"]]
             state.error = event.get("error")
     alive = run.is_locked()
     for step in run.plan.steps:
@@ -68,6 +74,8 @@ def run_state(run: Run) -> RunState:
         if state.state in ("pending", "done"):
             state.state = "done" if has_receipt(run, step) else "pending"
     ordered = list(steps.values())
-    worst = next((s.state for s in ordered if s.state not in ("done", "pending")), None)
+    telling = [s.state for s in ordered if s.state not in ("done", "pending")]
     everything = all(s.state == "done" for s in ordered)
-    return RunState(worst or ("done" if everything else "pending"), ordered)
+    if telling:
+        return RunState(telling[0], ordered)
+    return RunState("done" if everything else "pending", ordered)

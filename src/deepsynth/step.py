@@ -16,10 +16,10 @@ from deepsynth.job import Section
 class Resources(Section):
     """What a step asks of the machine it runs on."""
 
-    cpus: int = Field(1, ge=1, description="Processor cores.")
-    memory_gb: float = Field(4.0, gt=0, description="Memory in GB (10^9 bytes).")
-    gpus: int = Field(0, ge=0, description="Accelerators; 0 means the step runs on a CPU.")
-    minutes: int = Field(60, ge=1, description="Time limit in minutes.")
+    cpus: int = Field(default=1, ge=1, description="Processor cores.")
+    memory_gb: float = Field(default=4.0, gt=0, description="Memory in GB (10^9 bytes).")
+    gpus: int = Field(default=0, ge=0, description="Accelerators; 0 means the step runs on a CPU.")
+    minutes: int = Field(default=60, ge=1, description="Time limit in minutes.")
 
 
 class Step(Section):
@@ -30,9 +30,11 @@ class Step(Section):
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
-    title: str = Field("", description="What it does, for people: `Training`.")
+    title: str = Field(default="", description="What it does, for people: `Training`.")
     argv: list[str] = Field(min_length=1)
-    environment: str = Field("this", description="Name of the environment; see environments.py.")
+    environment: str = Field(
+        default="this", description="Name of the environment; see environments.py."
+    )
     after: list[str] = Field(default_factory=list, description="Steps that must be done before.")
     sources: dict[str, str] = Field(
         default_factory=dict, description="Files and folders outside the run that are read."
@@ -46,7 +48,7 @@ class Step(Section):
     settings: dict[str, Any] = Field(
         default_factory=dict, description="Settings that decide the outputs; part of the key."
     )
-    array: int = Field(1, ge=1, description="Elements of a sharded step.")
+    array: int = Field(default=1, ge=1, description="Elements of a sharded step.")
     resources: Resources = Field(default_factory=Resources)
 
 

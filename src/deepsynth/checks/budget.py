@@ -107,7 +107,8 @@ def check_budget(budget: Budget, limit_gb: float | None) -> list[Finding]:
                 "budget-memory",
                 budget.device,
                 f"Training needs about {budget.memory_gb:.1f} GB; there are {limit_gb:.1f} GB.",
-                "Lower train.batch_size (and raise train.gradient_accumulation), or tokens.max_length.",
+                "Lower train.batch_size (and raise train.gradient_accumulation), "
+                "or tokens.max_length.",
             )
         )
     return findings

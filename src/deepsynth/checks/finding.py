@@ -43,6 +43,15 @@ class Finding:
         """The finding as plain data, severity by its lower-case name."""
         return {**asdict(self), "severity": self.severity.name.lower()}
 
+    @classmethod
+    def from_dict(cls, entry: dict[str, Any]) -> Finding:
+        """The finding that `as_dict` made plain data of."""
+        changes = {
+            "severity": Severity[entry["severity"].upper()],
+            "examples": tuple(entry["examples"]),
+        }
+        return cls(**(entry | changes))
+
 
 def worst(findings: Iterable[Finding]) -> Severity:
     """The highest severity among `findings`; `INFO` when there are none."""

@@ -88,7 +88,8 @@ def check_ledger(entry: Ledger, learning_rate: float, classes: int = 0) -> list[
             "ledger",
             "train",
             f"{entry.updates} updates ({entry.per_epoch} an epoch), warm-up {entry.warmup} "
-            f"({share:.0%}), learning rate {entry.peak:.2g} at its peak, {entry.final:.2g} at the end.",
+            f"({share:.0%}), learning rate {entry.peak:.2g} at its peak, "
+            f"{entry.final:.2g} at the end.",
         )
     ]
     if entry.updates == 0:

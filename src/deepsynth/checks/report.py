@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from deepsynth import durable
 from deepsynth.checks.finding import Finding, Severity
@@ -20,16 +21,8 @@ def write_findings(folder: Path, findings: Iterable[Finding]) -> None:
 
 def read_findings(folder: Path) -> list[Finding]:
     """What `write_findings` wrote; empty when there is nothing."""
-    return [
-        Finding(
-            **{
-                **entry,
-                "severity": Severity[entry["severity"].upper()],
-                "examples": tuple(entry["examples"]),
-            }
-        )
-        for entry in durable.read_json(folder / FINDINGS) or []
-    ]
+    entries: list[dict[str, Any]] = durable.read_json(folder / FINDINGS) or []
+    return [Finding.from_dict(entry) for entry in entries]
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:

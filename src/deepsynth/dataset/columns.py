@@ -8,14 +8,45 @@ from typing import Any
 from deepsynth.dataset.table import Table
 from deepsynth.errors import DataError
 
-TEXT_NAMES = (
-    "text texts message body content sentence ticket tweet review utterance description document"
-    " comment_text query texte contenu phrase avis corps"
-).split()
-LABEL_NAMES = (
-    "label labels category class intent target sentiment topic ticket_type"
-    " étiquette etiquette catégorie categorie classe libellé libelle"
-).split()
+TEXT_NAMES = [
+    "text",
+    "texts",
+    "message",
+    "body",
+    "content",
+    "sentence",
+    "ticket",
+    "tweet",
+    "review",
+    "utterance",
+    "description",
+    "document",
+    "comment_text",
+    "query",
+    "texte",
+    "contenu",
+    "phrase",
+    "avis",
+    "corps",
+]
+LABEL_NAMES = [
+    "label",
+    "labels",
+    "category",
+    "class",
+    "intent",
+    "target",
+    "sentiment",
+    "topic",
+    "ticket_type",
+    "étiquette",
+    "etiquette",
+    "catégorie",
+    "categorie",
+    "classe",
+    "libellé",
+    "libelle",
+]
 _MAX_LABELS = 200
 _MISSING_REFUSED = 0.2
 MISSING = (None, "")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 SIMILARITY = 90.0
 """Percentage of aligned characters (normalised Indel similarity) from which texts are the same."""
@@ -68,7 +69,7 @@ def _similar_pairs(first: dict[str, int]) -> Iterator[tuple[int, int]]:
     leader = list(range(len(keys)))
     members = [1] * len(keys)
     for position, minhash in enumerate(hashes):
-        for candidate in sorted(index_of.query(minhash)):
+        for candidate in sorted(cast(list[int], index_of.query(minhash))):
             mine, other = _root(leader, position), _root(leader, candidate)
             if mine == other:
                 continue

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from deepsynth.checks import Finding, Severity
 from deepsynth.errors import DataError
@@ -182,18 +182,18 @@ def _read_json_lines(path: Path, text: str) -> Table:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
+        place = f"{path.name}:{number}"
+        problem = "this line is not a JSON object."
         try:
-            row = json.loads(line)
-            problem = None if isinstance(row, dict) else "this line is not a JSON object."
+            row: Any = json.loads(line)
         except json.JSONDecodeError as error:
-            row, problem = None, f"this line is not JSON: {error.msg} at column {error.colno}."
-        if problem:
-            table.problems.append(
-                _unreadable(f"{path.name}:{number}", problem, "Write one JSON object a line.")
-            )
+            row = None
+            problem = f"this line is not JSON: {error.msg} at column {error.colno}."
+        if isinstance(row, dict):
+            rows.append(cast(dict[str, Any], row))
+            table.places.append(place)
         else:
-            rows.append(row)
-            table.places.append(f"{path.name}:{number}")
+            table.problems.append(_unreadable(place, problem, "Write one JSON object a line."))
     names = dict.fromkeys(name for row in rows for name in row)
     table.columns = {name: [row.get(name) for row in rows] for name in names}
     return table

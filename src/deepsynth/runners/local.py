@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from deepsynth.errors import RequestError, RunError
 from deepsynth.execution import GRACE_SECONDS, execute
@@ -34,16 +35,12 @@ class LocalRunner:
         """
         owner = run.owner()
         if owner and owner["host"] != socket.gethostname():
-            raise RunError(
-                f"it runs on {owner['host']}.", where=run.path, hint="Stop it there."
-            )
+            raise RunError(f"it runs on {owner['host']}.", where=run.path, hint="Stop it there.")
         if owner is None or not run.is_locked():
             raise RunError("nothing is running here.", where=run.path)
-        try:
+        # A runner that is gone: the step it started notices within a second and saves by itself.
+        with suppress(ProcessLookupError):
             os.kill(owner["pid"], signal.SIGTERM)
-        except ProcessLookupError:
-            # The runner is gone; the step it started notices within a second and saves by itself.
-            pass
         deadline = time.monotonic() + GRACE_SECONDS
         while run.is_locked():
             if time.monotonic() > deadline:

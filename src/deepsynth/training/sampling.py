@@ -1,4 +1,4 @@
-"""The order of the training data: a pure function of seed and epoch, so that resuming repeats it."""
+"""The order of the training data: a function of seed and epoch alone, so resuming repeats it."""
 
 from __future__ import annotations
 

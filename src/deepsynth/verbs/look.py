@@ -36,10 +36,12 @@ def status(
 ) -> int:
     """Say how a run stands, or list all runs.
 
-    Examples:
-        deepsynth status
+    For example:
 
-        deepsynth status runs/tickets
+    ```
+    deepsynth status
+    deepsynth status runs/tickets
+    ```
     """
     console = Console(highlight=False)
     if run is None:
@@ -83,8 +85,11 @@ def logs(
 ) -> int:
     """Print what a step printed.
 
-    Example:
-        deepsynth logs runs/tickets train -f
+    For example:
+
+    ```
+    deepsynth logs runs/tickets train -f
+    ```
     """
     opened = Run.open(run)
     names = [s.name for s in opened.plan.steps]
@@ -103,8 +108,11 @@ def logs(
 def stop(run: Annotated[Path, Parameter(help="A run folder.")], /) -> int:
     """Ask a run to save and stop; `deepsynth run --resume` goes on later.
 
-    Example:
-        deepsynth stop runs/tickets
+    For example:
+
+    ```
+    deepsynth stop runs/tickets
+    ```
     """
     opened = Run.open(run)
     get_runner("local").stop(opened)
@@ -117,8 +125,11 @@ def compare(
 ) -> int:
     """Put the figures of several runs side by side, with the settings in which they differ.
 
-    Example:
-        deepsynth compare runs/three-epochs runs/five-epochs
+    For example:
+
+    ```
+    deepsynth compare runs/three-epochs runs/five-epochs
+    ```
     """
     if len(runs) < 2:
         raise RequestError("give at least two runs.", hint="deepsynth compare RUN RUN")

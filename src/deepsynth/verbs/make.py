@@ -23,8 +23,11 @@ def init(
 ) -> int:
     """Write a commented job file to start from.
 
-    Example:
-        deepsynth init classify tickets
+    For example:
+
+    ```
+    deepsynth init classify tickets
+    ```
     """
     if family not in family_names():
         near = get_close_matches(family, family_names(), n=1)
@@ -72,10 +75,12 @@ def predict(
 ) -> int:
     """Use the trained model of a run.
 
-    Examples:
-        deepsynth predict runs/tickets --text "Where is my parcel?"
+    For example:
 
-        deepsynth predict runs/tickets --file new.csv --json
+    ```
+    deepsynth predict runs/tickets --text "Where is my parcel?"
+    deepsynth predict runs/tickets --file new.csv --json
+    ```
     """
     opened = Run.open(run)
     if not text and file is None:

@@ -49,12 +49,13 @@ def run(
 
     Ctrl-C stops cleanly; `--resume` goes on where it stopped.
 
-    Examples:
-        deepsynth run tickets/job.yaml
+    For example:
 
-        deepsynth run tickets/job.yaml train.epochs=5 --name five-epochs
-
-        deepsynth run --resume runs/five-epochs
+    ```
+    deepsynth run tickets/job.yaml
+    deepsynth run tickets/job.yaml train.epochs=5 --name five-epochs
+    deepsynth run --resume runs/five-epochs
+    ```
     """
     if resume is not None:
         if job is not None:
@@ -80,8 +81,11 @@ def prepare(
 ) -> int:
     """Read, clean and split the data of a job; nothing is trained.
 
-    Example:
-        deepsynth prepare tickets/job.yaml
+    For example:
+
+    ```
+    deepsynth prepare tickets/job.yaml
+    ```
     """
     return _do(_open_or_create(target, overrides, runs, name), "prepare", on, quiet)
 
@@ -97,8 +101,11 @@ def train(
 ) -> int:
     """Train the model of a job or run, preparing and checking first.
 
-    Example:
-        deepsynth train tickets/job.yaml train.epochs=5
+    For example:
+
+    ```
+    deepsynth train tickets/job.yaml train.epochs=5
+    ```
     """
     return _do(_open_or_create(target, overrides, runs, name), "train", on, quiet)
 
@@ -114,8 +121,11 @@ def evaluate(
 ) -> int:
     """Score the model of a job or run and write its report, training first if need be.
 
-    Example:
-        deepsynth evaluate runs/tickets
+    For example:
+
+    ```
+    deepsynth evaluate runs/tickets
+    ```
     """
     return _do(_open_or_create(target, overrides, runs, name), "evaluate", on, quiet)
 
@@ -136,10 +146,12 @@ def check(
 
     Exit code 1 when there is an error finding. A job is checked without leaving a run folder.
 
-    Examples:
-        deepsynth check tickets/job.yaml
+    For example:
 
-        deepsynth check tickets/job.yaml --learn --json
+    ```
+    deepsynth check tickets/job.yaml
+    deepsynth check tickets/job.yaml --learn --json
+    ```
     """
     if is_run(target):
         _refuse_overrides(target, overrides)
@@ -171,9 +183,7 @@ def print_findings(findings: list[Finding]) -> None:
                 console.print(Text(f"          {detail}", style="dim"), soft_wrap=True)
     counts = [sum(f.severity is severity for f in findings) for severity in reversed(Severity)]
     errors, warnings = counts[0], counts[1]
-    console.print(
-        f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
-    )
+    console.print(f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}")
 
 
 def _check(run: Run, quiet: bool) -> list[Finding]:
@@ -187,9 +197,7 @@ def _check(run: Run, quiet: bool) -> list[Finding]:
     return by_severity(read_findings(run.path / "checks"))
 
 
-def _open_or_create(
-    target: Path, overrides: tuple[str, ...], runs: Path, name: str | None
-) -> Run:
+def _open_or_create(target: Path, overrides: tuple[str, ...], runs: Path, name: str | None) -> Run:
     if is_run(target):
         _refuse_overrides(target, overrides)
         return Run.open(target)

@@ -103,7 +103,8 @@ def _headline(final: dict[str, Any]) -> list[str]:
     lines = [
         f"accuracy {final['accuracy']:.3f}, macro-F1 {final['macro_f1']:.3f} "
         f"(95 % interval {low:.3f}-{high:.3f}) on {final['test_rows']} test texts; "
-        f"{baseline['what']}: accuracy {baseline['accuracy']:.3f}, macro-F1 {baseline['macro_f1']:.3f}"
+        f"{baseline['what']}: accuracy {baseline['accuracy']:.3f}, "
+        f"macro-F1 {baseline['macro_f1']:.3f}"
     ]
     if final["model"]["fresh_weights"]:
         lines.append("The model started from fresh weights; a pretrained one usually does better.")

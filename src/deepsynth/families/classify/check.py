@@ -46,7 +46,8 @@ def check_classes(splits: dict[str, Split], labels: list[str]) -> list[Finding]:
                 Severity.WARNING,
                 "class-few",
                 "train",
-                f"{len(few)} of {len(labels)} classes have fewer than {FEW_EXAMPLES} training texts.",
+                f"{len(few)} of {len(labels)} classes have fewer than {FEW_EXAMPLES} "
+                "training texts.",
                 "Collect more of them, or merge them into a neighbouring class.",
                 tuple(few[:5]),
             )
@@ -189,7 +190,9 @@ def check_tokens(split: Split, tokenizer: Any, max_length: int) -> list[Finding]
     return findings
 
 
-def check_training(run: Run, job: ClassifyJob, splits: dict[str, Split], labels: list[str]) -> list[Finding]:
+def check_training(
+    run: Run, job: ClassifyJob, splits: dict[str, Split], labels: list[str]
+) -> list[Finding]:
     """Ledger, tokens, budget and, if asked, the learn gate, on the job's own model."""
     import torch
 

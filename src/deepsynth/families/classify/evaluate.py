@@ -41,9 +41,7 @@ def check_same_score(trained: float, reloaded: float) -> None:
         )
 
 
-def write_predictions(
-    path: Path, split: Split, labels: list[str], scores: np.ndarray
-) -> None:
+def write_predictions(path: Path, split: Split, labels: list[str], scores: np.ndarray) -> None:
     """One line for each test row: place, true label, predicted label, its probability, text."""
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")

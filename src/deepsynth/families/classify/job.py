@@ -13,21 +13,37 @@ class Data(Section):
     """Where the texts and their labels are."""
 
     path: Annotated[str | None, LocalPath()] = Field(
-        None,
+        default=None,
         description="CSV, TSV, JSONL or Parquet file, a folder of those (files named train, "
         "validation, test are splits), or a folder saved by `datasets`.",
     )
-    hub: str | None = Field(None, description="Instead of path: USER/NAME of a Hub dataset.")
-    config: str | None = Field(None, description="Configuration of the Hub dataset.")
-    revision: str | None = Field(None, description="Branch, tag or commit of the Hub dataset.")
-    text: str | None = Field(None, description="Column of the texts; detected when not given.")
-    label: str | None = Field(None, description="Column of the labels; detected when not given.")
-    encoding: str | None = Field(None, description="Of text files, e.g. cp1252; UTF-8 by default.")
+    hub: str | None = Field(
+        default=None, description="Instead of path: USER/NAME of a Hub dataset."
+    )
+    config: str | None = Field(default=None, description="Configuration of the Hub dataset.")
+    revision: str | None = Field(
+        default=None, description="Branch, tag or commit of the Hub dataset."
+    )
+    text: str | None = Field(
+        default=None, description="Column of the texts; detected when not given."
+    )
+    label: str | None = Field(
+        default=None, description="Column of the labels; detected when not given."
+    )
+    encoding: str | None = Field(
+        default=None, description="Of text files, e.g. cp1252; UTF-8 by default."
+    )
     validation_share: float = Field(
-        0.1, gt=0, lt=0.5, description="Share held out to choose the best epoch, if no split is."
+        default=0.1,
+        gt=0,
+        lt=0.5,
+        description="Share held out to choose the best epoch, if no split is.",
     )
     test_share: float = Field(
-        0.1, gt=0, lt=0.5, description="Share held out for the final figures, if no split is."
+        default=0.1,
+        gt=0,
+        lt=0.5,
+        description="Share held out for the final figures, if no split is.",
     )
 
     @model_validator(mode="after")
@@ -42,13 +58,14 @@ class Data(Section):
 class Tokens(Section):
     """How texts become tokens."""
 
-    max_length: int = Field(128, ge=4, description="Tokens a text is cut to.")
+    max_length: int = Field(default=128, ge=4, description="Tokens a text is cut to.")
     padding: Literal["longest", "max_length"] = Field(
-        "longest",
+        default="longest",
         description="longest: each batch to its longest text (fast); max_length: every text to it.",
     )
     group_by_length: bool = Field(
-        True, description="Put texts of similar length into one batch, so that little is padding."
+        default=True,
+        description="Put texts of similar length into one batch, so that little is padding.",
     )
 
 
@@ -58,44 +75,60 @@ class Train(Section):
     Settings without a default are chosen by the size of the data; `resolved.yaml` says why.
     """
 
-    epochs: float | None = Field(None, gt=0, le=10_000, description="Passes over the data.")
-    batch_size: int | None = Field(None, ge=1, description="Texts in a batch, on each device.")
-    eval_batch_size: int = Field(64, ge=1, description="Texts in a batch of evaluation.")
-    learning_rate: float | None = Field(None, gt=0, lt=1, description="Peak learning rate.")
-    weight_decay: float = Field(0.01, ge=0, lt=1, description="Weight decay of AdamW.")
+    epochs: float | None = Field(default=None, gt=0, le=10_000, description="Passes over the data.")
+    batch_size: int | None = Field(
+        default=None, ge=1, description="Texts in a batch, on each device."
+    )
+    eval_batch_size: int = Field(default=64, ge=1, description="Texts in a batch of evaluation.")
+    learning_rate: float | None = Field(default=None, gt=0, lt=1, description="Peak learning rate.")
+    weight_decay: float = Field(default=0.01, ge=0, lt=1, description="Weight decay of AdamW.")
     warmup_ratio: float = Field(
-        0.1, ge=0, lt=1, description="Share of the updates in which the learning rate rises."
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Share of the updates in which the learning rate rises.",
     )
     scheduler: Literal["linear", "cosine", "constant"] = Field(
-        "linear", description="How the learning rate falls after the warm-up."
+        default="linear", description="How the learning rate falls after the warm-up."
     )
-    gradient_accumulation: int = Field(1, ge=1, description="Batches in one update.")
+    gradient_accumulation: int = Field(default=1, ge=1, description="Batches in one update.")
     mixed_precision: Literal["no", "bf16", "fp16"] = Field(
-        "no", description="bf16 or fp16 arithmetic; fp16 needs a GPU."
+        default="no", description="bf16 or fp16 arithmetic; fp16 needs a GPU."
     )
     strategy: Literal["epoch", "steps"] = Field(
-        "epoch", description="Evaluate and save after each epoch, or every `every` updates."
+        default="epoch", description="Evaluate and save after each epoch, or every `every` updates."
     )
-    every: int = Field(100, ge=1, description="Updates between evaluations, with strategy: steps.")
+    every: int = Field(
+        default=100, ge=1, description="Updates between evaluations, with strategy: steps."
+    )
     early_stopping_patience: int | None = Field(
-        None, ge=1, description="Evaluations without a better macro-F1 after which training ends."
+        default=None,
+        ge=1,
+        description="Evaluations without a better macro-F1 after which training ends.",
     )
     class_weights: Literal["none", "balanced"] = Field(
-        "none", description="balanced: a rare class weighs more in the loss."
+        default="none", description="balanced: a rare class weighs more in the loss."
     )
-    max_grad_norm: float = Field(1.0, gt=0, description="Longest gradient; longer ones are cut.")
-    keep_checkpoints: int = Field(2, ge=1, description="Checkpoints kept besides the best one.")
+    max_grad_norm: float = Field(
+        default=1.0, gt=0, description="Longest gradient; longer ones are cut."
+    )
+    keep_checkpoints: int = Field(
+        default=2, ge=1, description="Checkpoints kept besides the best one."
+    )
 
 
 class Check(Section):
     """What is checked before the training starts."""
 
     learn: bool = Field(
-        True, description="Overfit one batch first: a model that cannot do that learns nothing."
+        default=True,
+        description="Overfit one batch first: a model that cannot do that learns nothing.",
     )
     memory_gb: float | None = Field(
-        None, gt=0, description="Refuse when the estimated memory exceeds this; the machine's own "
-        "memory by default."
+        default=None,
+        gt=0,
+        description="Refuse when the estimated memory exceeds this; the machine's own "
+        "memory by default.",
     )
 
 
@@ -103,9 +136,11 @@ class Evaluation(Section):
     """How the final figures are made."""
 
     bootstrap_samples: int = Field(
-        1000, ge=100, description="Resamples of the test set behind each 95 % interval."
+        default=1000, ge=100, description="Resamples of the test set behind each 95 % interval."
     )
-    mistakes: int = Field(20, ge=0, description="Most confident mistakes shown in the report.")
+    mistakes: int = Field(
+        default=20, ge=0, description="Most confident mistakes shown in the report."
+    )
 
 
 class ClassifyJob(Job):
@@ -117,11 +152,11 @@ class ClassifyJob(Job):
         "scratch:tiny / scratch:small for a small model with fresh weights (no download).",
         min_length=1,
     )
-    revision: str | None = Field(None, description="Branch, tag or commit of a Hub model.")
-    tokens: Tokens = Field(default_factory=lambda: Tokens.model_validate({}))
-    train: Train = Field(default_factory=lambda: Train.model_validate({}))
-    check: Check = Field(default_factory=lambda: Check.model_validate({}))
-    evaluation: Evaluation = Field(default_factory=lambda: Evaluation.model_validate({}))
+    revision: str | None = Field(default=None, description="Branch, tag or commit of a Hub model.")
+    tokens: Tokens = Field(default_factory=Tokens)
+    train: Train = Field(default_factory=Train)
+    check: Check = Field(default_factory=Check)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
 
     @property
     def is_scratch(self) -> bool:

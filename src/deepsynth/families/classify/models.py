@@ -65,8 +65,11 @@ def load_config(job: ClassifyJob, model: str, tokenizer: Any, labels: Sequence[s
     Raises:
         ModelError: The model does not exist or is no text encoder a classifier can be put on.
     """
-    names = {"num_labels": len(labels), "id2label": dict(enumerate(labels))}
-    names["label2id"] = {label: index for index, label in names["id2label"].items()}
+    names: dict[str, Any] = {
+        "num_labels": len(labels),
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+    }
     if job.is_scratch:
         return _scratch_config(SCRATCH[model.partition(":")[2]], tokenizer, names)
     from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig
@@ -79,7 +82,7 @@ def load_config(job: ClassifyJob, model: str, tokenizer: Any, labels: Sequence[s
         raise ModelError(
             f"{config.model_type} is not a model that can classify texts.",
             where=f"model: {model}",
-            hint="Take an encoder such as distilbert/distilbert-base-uncased or almanach/camembert-base.",
+            hint="Take an encoder, such as distilbert/distilbert-base-uncased.",
         )
     config.problem_type = "single_label_classification"
     if config.pad_token_id is None:
@@ -149,7 +152,8 @@ def _train_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
             vocab_size=vocabulary, special_tokens=list(_SPECIAL.values()), show_progress=False
         ),
     )
-    cls, sep = (tokenizer.token_to_id(_SPECIAL[name]) for name in ("cls", "sep"))
+    vocabulary_ids = tokenizer.get_vocab()
+    cls, sep = (vocabulary_ids[_SPECIAL[name]] for name in ("cls", "sep"))
     tokenizer.post_processor = processors.BertProcessing(
         (_SPECIAL["sep"], sep), (_SPECIAL["cls"], cls)
     )

@@ -28,8 +28,13 @@ def draw_confusion(path: Path, matrix: np.ndarray, labels: Sequence[str]) -> Non
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     font = 10 if len(labels) <= _ANNOTATED else 6
-    axes.set_xticks(range(len(labels)), labels, rotation=45 if len(labels) > 4 else 0,
-                    ha="right" if len(labels) > 4 else "center", fontsize=font)
+    axes.set_xticks(
+        range(len(labels)),
+        labels,
+        rotation=45 if len(labels) > 4 else 0,
+        ha="right" if len(labels) > 4 else "center",
+        fontsize=font,
+    )
     axes.set_yticks(range(len(labels)), labels, fontsize=font)
     axes.set_xlabel("predicted label")
     axes.set_ylabel("true label")
@@ -59,13 +64,17 @@ def draw_curve(path: Path, points: Sequence[dict[str, Any]]) -> None:
     figure = _figure_type()(figsize=(7.2, 3.2), layout="constrained")
     axes = figure.add_subplot()
     loss = [(p["update"], p["loss"]) for p in points if p.get("loss") is not None]
-    score = [(p["update"], p["eval_macro_f1"]) for p in points if p.get("eval_macro_f1") is not None]
+    score = [
+        (p["update"], p["eval_macro_f1"]) for p in points if p.get("eval_macro_f1") is not None
+    ]
     axes.plot(*zip(*loss, strict=True), color="#9fb3c8", lw=1, label="training loss")
     axes.set_xlabel("updates")
     axes.set_ylabel("loss")
     axes.set_ylim(bottom=0)
     right = axes.twinx()
-    right.plot(*zip(*score, strict=True), color="#1d4ed8", marker="o", ms=4, label="validation macro-F1")
+    right.plot(
+        *zip(*score, strict=True), color="#1d4ed8", marker="o", ms=4, label="validation macro-F1"
+    )
     right.set_ylabel("macro-F1")
     right.set_ylim(0, 1)
     figure.legend(loc="outside upper center", ncols=2, frameon=False)

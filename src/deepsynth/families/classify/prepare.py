@@ -85,7 +85,9 @@ def prepare(tables: dict[str, Table], job: ClassifyJob) -> Prepared:
             where=train.name,
             hint=f"At least {MINIMUM_ROWS} labelled texts are needed; some hundred are sensible.",
         )
-    in_train = [name for name, s in zip(prepared.labels, prepared.splits, strict=True) if s == "train"]
+    in_train = [
+        name for name, s in zip(prepared.labels, prepared.splits, strict=True) if s == "train"
+    ]
     if len(set(in_train)) < 2:
         raise DataError(
             f"every row has the same label, {in_train[0] if in_train else None!r}.",
@@ -204,9 +206,7 @@ def _keep(prepared: Prepared, rows: set[int]) -> None:
 
 
 def _note(prepared: Prepared, code: str, where: str, what: str, places: list[str]) -> None:
-    prepared.findings.append(
-        Finding(Severity.WARNING, code, where, what, "", tuple(places[:5]))
-    )
+    prepared.findings.append(Finding(Severity.WARNING, code, where, what, "", tuple(places[:5])))
 
 
 def write_prepared(prepared: Prepared, folder: Path, source: str) -> dict[str, Any]:

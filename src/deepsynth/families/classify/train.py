@@ -117,7 +117,7 @@ def scores(predicted: np.ndarray, labels: Sequence[int]) -> dict[str, float]:
 
     return {
         "accuracy": float(accuracy_score(labels, predicted)),
-        "macro_f1": float(f1_score(labels, predicted, average="macro", zero_division=0)),
+        "macro_f1": float(f1_score(labels, predicted, average="macro", zero_division=0)),  # pyright: ignore[reportArgumentType]
     }
 
 
@@ -270,9 +270,7 @@ def main(run: Run) -> None:
         folder / "test_scores.json", scores(found.argmax(axis=1), splits["test"].labels)
     )
     curve = [m for m in run.metrics() if m["step"] == "train"]
-    durable.write_json(
-        folder / "curve.json", [{k: m[k] for k in m if k != "time"} for m in curve]
-    )
+    durable.write_json(folder / "curve.json", [{k: m[k] for k in m if k != "time"} for m in curve])
 
 
 if __name__ == "__main__":
