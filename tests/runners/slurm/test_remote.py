@@ -63,7 +63,9 @@ def test_plain_commands_leave_receipts_after_fetch(
     plain = SiteEnvironment(setup=["module load kraken"], deepsynth=False)
     site = hpc.site.model_copy(update={"environments": {"this": plain}})
     runner = SlurmRunner("hpc", site, lambda line: None)
-    compile_ = shell("compile", 'mkdir -p "$0/data"; echo x > "$0/data/x y.arrow"', outputs=["data"])
+    compile_ = shell(
+        "compile", 'mkdir -p "$0/data"; echo x > "$0/data/x y.arrow"', outputs=["data"]
+    )
     train = shell(
         "train",
         'pwd > "$0/model/where"; cat "$0/data/x y.arrow" > "$0/model/best"; echo trained',

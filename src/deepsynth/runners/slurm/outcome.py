@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
 from deepsynth.errors import DeepSynthError, StepFailed
 from deepsynth.run import Run
@@ -44,48 +45,51 @@ def failure(
             hint=f"Submit what is missing: deepsynth run --resume {run.path}",
         )
     first = next((e for e in failed if e.state != "CANCELLED"), failed[0])
-    if first.state == "FAILED" and (told := _told(run, first)):
-        return told
-    words, hint = ENDS.get(first.state, (first.words, ENDS["FAILED"][1]))
-    where = f"step {first.step}"
+    elements = ""
     if run.plan.step(first.step).array > 1:
         same = [str(e.index) for e in failed if e.step == first.step]
         more = f" and {len(same) - NAMED} more" if len(same) > NAMED else ""
-        where += f", elements {', '.join(same[:NAMED])}{more}"
+        elements = f"elements {', '.join(same[:NAMED])}{more}: "
+    if first.state == "FAILED" and (told := _told(run, first)):
+        return StepFailed(
+            f"{elements}{told['what']}",
+            where=told["where"],
+            hint=told["hint"],
+            exit_code=told["exit_code"],
+        )
+    words, hint = ENDS.get(first.state, (first.words, ENDS["FAILED"][1]))
     said = "" if first.state == "CANCELLED" else _last_words(run, connection, first)
     return StepFailed(
-        f"{words} (job {first.job}){f': {said}' if said else '.'}",
-        where=where,
+        f"{elements}{words} (job {first.job}){f': {said}' if said else '.'}",
+        where=f"step {first.step}",
         hint=hint.format(run=run.path, step=first.step),
     )
 
 
-def _told(run: Run, element: Element) -> StepFailed | None:
+def _told(run: Run, element: Element) -> dict[str, Any] | None:
     """The error the step itself recorded, with the paths of this side."""
+    there, here = need_record(run).folder, str(run.path)
     for event in reversed(run.events()):
-        if event["kind"] == "step_failed" and event["step"] == element.step:
-            if event["index"] != element.index:
-                continue
-            there, here = need_record(run).folder, str(run.path)
-            error = {
-                k: v.replace(there, here) if isinstance(v, str) else v
-                for k, v in event["error"].items()
+        if (event["kind"], event.get("step"), event.get("index")) == (
+            "step_failed",
+            element.step,
+            element.index,
+        ):
+            return {
+                key: value.replace(there, here) if isinstance(value, str) else value
+                for key, value in event["error"].items()
             }
-            return StepFailed(
-                error["what"],
-                where=error["where"],
-                hint=error["hint"],
-                exit_code=error["exit_code"],
-            )
     return None
 
 
 def _last_words(run: Run, connection: Connection, element: Element) -> str:
-    """The last lines a failed element printed."""
-    step = element.step
+    """The last lines Slurm and a failed element printed."""
+    step, index = element.step, element.index
+    own = f"_{index}" if run.plan.step(step).array > 1 else ""
     script = (
         f"cd {shlex.quote(need_record(run).folder)} && "
-        f"cat logs/{step}.log "
-        f"\"$(ls -t slurm/{step}-*.out | head -n 1)\" 2>/dev/null | grep -v '^ *$' | tail -n 3"
+        f"out=$(ls -t slurm/{step}-*{own}.out | head -n 1); log=logs/{step}-{index}.log; "
+        f'[ -e "$log" ] || log=logs/{step}.log; '
+        'for file in "$out" "$log"; do grep -v \'^ *$\' "$file" | tail -n 2; done 2>/dev/null'
     )
     return " | ".join(connection.run(script).stdout.splitlines())

@@ -220,14 +220,13 @@ class SlurmRunner:
             raise RunError(f"the run has no step {step}.", where=run.path, hint=f"Steps: {names}.")
         folder = shlex.quote(need_record(run).folder)
         script = (
-            f"cd {folder} && log=logs/{step}.log && "
-            f'[ -e "$log" ] || log=$(ls -t slurm/{step}-*.out | head -n 1); '
-            'tail -c +%d "$log" 2>/dev/null'
+            f"cd {folder} && {{ cat logs/{step}.log || cat logs/{step}-*.log || "
+            f'cat "$(ls -t slurm/{step}-*.out | head -n 1)"; }} 2>/dev/null | tail -c +'
         )
         seen, rest = 0, ""
         while True:
             ended = not follow or not any(e.step == step for e in self.status(run).active)
-            text = self.connection.run(script % (seen + 1)).stdout
+            text = self.connection.run(f"{script}{seen + 1}").stdout
             seen += len(text.encode())
             *lines, rest = (rest + text).split("\n")
             yield from lines

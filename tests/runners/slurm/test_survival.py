@@ -1,0 +1,119 @@
+"""Preemption, time limits, stops: training goes on, with the result of an uninterrupted run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from deepsynth.errors import StepFailed
+from deepsynth.runners.slurm import Site, SlurmRunner
+from deepsynth.step import Resources
+from tests.runners.slurm.toy import counted, counting, make_run, shell
+from tests.servers.slurm import why_not
+
+WITH_SIGNAL = {"SLURM_SIGNAL": "1", "SLURM_GRACE": "30", "SLURM_PREEMPT": "REQUEUE"}
+OTHER_PREEMPTIONS = [
+    {"SLURM_SIGNAL": signal, "SLURM_GRACE": grace, "SLURM_PREEMPT": mode}
+    for signal, grace, mode in (
+        ("1", "0", "REQUEUE"),
+        ("0", "0", "REQUEUE"),
+        ("0", "3", "REQUEUE"),
+        ("1", "0", "CANCEL"),
+        ("0", "0", "CANCEL"),
+        ("1", "30", "CANCEL"),
+    )
+]
+
+
+def preempted(tmp_path: Path, settings: list[dict[str, str]]) -> None:
+    """Run the preempted training under each of `settings`, all at the same time."""
+    if reason := why_not():
+        pytest.skip(reason)
+    children: list[tuple[Path, subprocess.Popen[bytes]]] = []
+    for number, values in enumerate(settings):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        output = (folder / "log").open("wb")
+        argv = [sys.executable, "-m", "tests.runners.slurm.preemption", str(folder)]
+        child = subprocess.Popen(
+            argv, env=os.environ | values, stdout=output, stderr=output, cwd=Path.cwd()
+        )
+        output.close()
+        children.append((folder, child))
+    for (folder, child), values in zip(children, settings, strict=True):
+        assert child.wait() == 0, f"{values}\n{(folder / 'log').read_text()}"
+
+
+def test_preempted_training_goes_on(tmp_path: Path) -> None:
+    preempted(tmp_path, [WITH_SIGNAL])
+
+
+@pytest.mark.slow
+def test_preempted_whatever_the_site_does(tmp_path: Path) -> None:
+    preempted(tmp_path, OTHER_PREEMPTIONS)
+
+
+@pytest.mark.slow
+def test_time_limit_is_chained_within_the_budget(here: SlurmRunner, tmp_path: Path) -> None:
+    total = 65
+    runs = {
+        "chained": (Site(time=1, max_time=5), make_run(tmp_path / "chained", counting(total, 1.0))),
+        "short": (
+            Site(time=1),
+            make_run(
+                tmp_path / "short",
+                shell("train", "sleep 600", resources=Resources(cpus=1, memory_gb=0.2, minutes=1)),
+            ),
+        ),
+    }
+    errors: dict[str, Exception] = {}
+
+    def go(name: str) -> None:
+        site, run = runs[name]
+        try:
+            SlurmRunner("here", site, lambda line: None).run(run, run.plan.steps)
+        except StepFailed as error:
+            errors[name] = error
+
+    threads = [threading.Thread(target=go, args=(name,)) for name in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    chained = runs["chained"][1]
+    log = (chained.path / "logs" / "train.log").read_text()
+    assert (chained.path / "model" / "weights").read_text() == counted(total), log
+    assert log.count("from ") >= 2
+    assert list(errors) == ["short"]
+    assert "time limit" in str(errors["short"])
+    assert "max_time" in str(errors["short"])
+
+
+def Resources(cpus=1, memory_gb=0.2, minutes=1):
+    from deepsynth.step import Resources
+
+    return Resources(cpus=1, memory_gb=0.2, minutes=1)
+
+
+def test_stop_saves_and_a_second_submission_goes_on(here: SlurmRunner, tmp_path: Path) -> None:
+    after = shell("after", "true", after=["train"])
+    run = make_run(tmp_path / "run", counting(40, 0.1), after)
+    here.submit(run)
+    work = run.path / "steps" / "train" / "work" / "checkpoint"
+    while not work.exists():
+        time.sleep(0.05)
+    here.stop(run)
+    snapshot = here.status(run)
+    assert not snapshot.active
+    assert snapshot.kind("after") == "failed"
+    here.run(run, run.plan.steps)
+    log = (run.path / "logs" / "train.log").read_text()
+    assert "saved at" in log
+    assert log.count("from ") == 2
+    assert (run.path / "model" / "weights").read_text() == counted(40)
