@@ -95,12 +95,6 @@ def test_time_limit_is_chained_within_the_budget(here: SlurmRunner, tmp_path: Pa
     assert "max_time" in str(errors["short"])
 
 
-def Resources(cpus=1, memory_gb=0.2, minutes=1):
-    from deepsynth.step import Resources
-
-    return Resources(cpus=1, memory_gb=0.2, minutes=1)
-
-
 def test_stop_saves_and_a_second_submission_goes_on(here: SlurmRunner, tmp_path: Path) -> None:
     after = shell("after", "true", after=["train"])
     run = make_run(tmp_path / "run", counting(40, 0.1), after)

@@ -95,6 +95,10 @@ class SlurmRunner:
                 ) from None
             run.event("run_done")
 
+    def scripts(self, run: Run, steps: Sequence[Step] | None = None) -> dict[str, str]:
+        """The text of every file in `slurm/` of the run at the site, by name."""
+        return submission.scripts(run, self.site, steps or run.plan.steps)
+
     def dry_run(self, run: Run, steps: Sequence[Step] | None = None) -> str:
         """The files that would be sent and the exact text of each script; contacts nobody."""
         return submission.dry_run(run, self.name, self.site, steps or run.plan.steps)

@@ -22,7 +22,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from deepsynth.errors import JobError, RequestError
 from deepsynth.job import Section
@@ -38,11 +38,41 @@ Line = Annotated[str, StringConstraints(pattern=r"^[^\n\r]+$")]
 _TIME = re.compile(r"^(?:(?P<d>\d+)-)?(?P<a>\d+)(?::(?P<b>\d\d?))?(?::(?P<c>\d\d?))?$")
 
 
+def _checked(time: int | str) -> int | str:
+    seconds(time)
+    return time
+
+
+def seconds(time: str | int) -> int:
+    """Seconds of a time limit as sbatch reads it: minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s.
+
+    Raises:
+        ValueError: It is not written in one of these ways, or is zero.
+    """
+    match = _TIME.match(str(time))
+    if not match:
+        raise ValueError(f"{time!r} is not a time limit such as 8:00:00 or 2-12:00:00")
+    a, b, c = (int(match[name]) if match[name] else None for name in "abc")
+    if match["d"] is not None:
+        total = int(match["d"]) * 86400 + (a or 0) * 3600 + (b or 0) * 60 + (c or 0)
+    elif c is not None:
+        total = (a or 0) * 3600 + (b or 0) * 60 + c
+    else:
+        total = (a or 0) * 60 + (b or 0)
+    if total == 0:
+        raise ValueError("a time limit of zero lets nothing run")
+    return total
+
+
+TimeLimit = Annotated[int | str, AfterValidator(_checked)]
+"""A time limit, as sbatch reads it."""
+
+
 class Allocation(Section):
     """What is asked of Slurm for one step; the names are sbatch's."""
 
     partition: Word | None = None
-    time: Line | int | None = Field(
+    time: TimeLimit | None = Field(
         None, description="Longest allocation, as sbatch reads it: 8:00:00, 2-12, or minutes."
     )
     nodes: int = Field(1, ge=1)
@@ -52,12 +82,6 @@ class Allocation(Section):
     qos: Word | None = None
     cpus: int | None = Field(None, ge=1, description="Cores, where the job's own number is wrong.")
     memory: Word | None = Field(None, description="Memory, as sbatch reads it: 16G.")
-
-    @model_validator(mode="after")
-    def _time_is_read(self) -> Allocation:
-        if self.time is not None:
-            seconds(self.time)
-        return self
 
 
 class SiteEnvironment(Section):
@@ -81,7 +105,7 @@ class Site(Allocation):
 
     host: Word | None = Field(None, description="Host alias for ssh; absent: Slurm is here.")
     workspace: Line = Field("~/deepsynth", description="Folder there for runs and environments.")
-    max_time: Line | int | None = Field(
+    max_time: TimeLimit | None = Field(
         None, description="Most time a step may take over all its allocations."
     )
     mail: Word | None = Field(None, description="Address told when a job ends or fails.")
@@ -89,12 +113,6 @@ class Site(Allocation):
         None, description="Allocation of steps without accelerator; account and qos carry over."
     )
     environments: dict[str, SiteEnvironment] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _max_time_is_read(self) -> Site:
-        if self.max_time is not None:
-            seconds(self.max_time)
-        return self
 
     def allocation(self, step: Step) -> Allocation:
         """What `step` asks for here: the site's values, filled up from the step's resources."""
@@ -126,27 +144,6 @@ class Site(Allocation):
         """The environment `step` runs in here; by default the one `deepsynth setup` builds."""
         built = SiteEnvironment(venv=f"{self.workspace}/environments/this")
         return self.environments.get(step.environment) or self.environments.get("this") or built
-
-
-def seconds(time: str | int) -> int:
-    """Seconds of a time limit as sbatch reads it: minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s.
-
-    Raises:
-        ValueError: It is not written in one of these ways, or is zero.
-    """
-    match = _TIME.match(str(time))
-    if not match:
-        raise ValueError(f"{time!r} is not a time limit such as 8:00:00 or 2-12:00:00")
-    a, b, c = (int(match[name]) if match[name] else None for name in "abc")
-    if match["d"] is not None:
-        total = int(match["d"]) * 86400 + (a or 0) * 3600 + (b or 0) * 60 + (c or 0)
-    elif c is not None:
-        total = (a or 0) * 3600 + (b or 0) * 60 + c
-    else:
-        total = (a or 0) * 60 + (b or 0)
-    if total == 0:
-        raise ValueError("a time limit of zero lets nothing run")
-    return total
 
 
 def site_files(folder: Path | None) -> list[Path]:

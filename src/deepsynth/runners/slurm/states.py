@@ -170,7 +170,7 @@ def _element(
         return Element(step.name, index, "new", words="not submitted")
     state, reason = known.get(label) or known.get(job) or _marked(step, index, marks)
     if state == "FAILED":
-        # The batch script knows more than its exit code tells Slurm: it was stopped, or out of time.
+        # The batch script knows more than its exit code told Slurm: stopped, or out of time.
         state = {"LOST": "FAILED"}.get(told := _marked(step, index, marks)[0], told)
     if state in WAITING:
         return Element(step.name, index, "waiting", label, state, reason_in_words(reason))

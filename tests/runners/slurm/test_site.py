@@ -1,0 +1,76 @@
+"""Sites: found, read strictly, and complained about with file and line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deepsynth.errors import JobError, RequestError
+from deepsynth.runners.slurm.site import Site, load_site, seconds
+from tests.runners.slurm.toy import GPU, counting
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    path = tmp_path / "config" / "deepsynth" / "sites.yaml"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def test_a_site_beside_the_job_comes_first(config: Path, tmp_path: Path) -> None:
+    config.write_text("hpc: {host: far, time: 8:00:00}\nother: {host: other}\n")
+    assert load_site("hpc").host == "far"
+    (tmp_path / "sites.yaml").write_text("hpc: {host: near}\n")
+    assert load_site("hpc", tmp_path).host == "near"
+    assert load_site("other", tmp_path).host == "other"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("hpc:\n  host: a\n  partitoin: x\n", 3, "Did you mean partition?"),
+        ("hpc:\n  time: soon\n", 2, "'soon' is not a time limit such as 8:00:00"),
+        ("hpc:\n  host: -oProxyCommand=x\n", 2, "hpc.host"),
+        ("hpc:\n  gres: 'gpu:1\n\n    rm -rf x'\n", 2, "hpc.gres"),
+        ("hpc:\n  environments:\n    htr: {venv: a, moduel: b}\n", 3, "Settings: setup, venv"),
+    ],
+)
+def test_mistakes_are_told_with_their_line(config: Path, text: str, line: int, said: str) -> None:
+    config.write_text(text)
+    with pytest.raises(JobError) as caught:
+        load_site("hpc")
+    assert f"{config}:{line}: " in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_an_unknown_site_names_those_there(config: Path) -> None:
+    with pytest.raises(RequestError, match="there is no site hpc") as caught:
+        load_site("hpc")
+    assert "hpc:\n      host:" in str(caught.value.hint)
+    config.write_text("hpc1: {host: a}\n")
+    with pytest.raises(RequestError) as caught:
+        load_site("hpc")
+    assert caught.value.hint == "Did you mean hpc1?"
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [(10, 600), ("10:30", 630), ("8:00:00", 28800), ("2-12", 216000), ("1-00:30", 88200)],
+)
+def test_times_are_read_as_sbatch_does(written: str | int, expected: int) -> None:
+    assert seconds(written) == expected
+
+
+@pytest.mark.parametrize(
+    ("site", "allocations"),
+    [
+        (Site(), 1),
+        (Site(time="8:00:00"), 1),
+        (Site(time=4), 3),
+        (Site(time="1:00:00", max_time="2-00:00:00"), 48),
+    ],
+)
+def test_a_long_step_is_given_several_allocations(site: Site, allocations: int) -> None:
+    assert site.allocations(counting(1, resources=GPU)) == allocations
