@@ -74,7 +74,7 @@ def run_state(run: Run) -> RunState:
         if state.state in ("pending", "done"):
             state.state = "done" if has_receipt(run, step) else "pending"
     ordered = list(steps.values())
-    telling = [s.state for s in ordered if s.state not in ("done", "pending")]
+    telling: list[State] = [s.state for s in ordered if s.state not in ("done", "pending")]
     everything = all(s.state == "done" for s in ordered)
     if telling:
         return RunState(telling[0], ordered)

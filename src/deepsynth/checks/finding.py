@@ -46,7 +46,7 @@ class Finding:
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> Finding:
         """The finding that `as_dict` made plain data of."""
-        changes = {
+        changes: dict[str, Any] = {
             "severity": Severity[entry["severity"].upper()],
             "examples": tuple(entry["examples"]),
         }

@@ -1,0 +1,69 @@
+# DeepSynth: `make help` lists what there is. Everything sets itself up; nothing needs a GPU.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+RUN_ARGS ?=
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-18s %s\n", $$1, $$2}'
+
+setup: $(READY) ## Make the environment in .venv from the lock file
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; say which: make setup PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "Python's venv module is missing: sudo apt-get install python3-venv" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+demo: setup ## Run the example jobs, offline, from raw files to report
+	@$(BIN)/deepsynth run examples/tickets/job.yaml $(RUN_ARGS)
+
+test: setup ## Run the whole test suite
+	@$(BIN)/python -m pytest
+
+test-fast: setup ## Run the tests that take a moment each
+	@$(BIN)/python -m pytest -m "not slow"
+
+lint: setup ## Check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: setup ## Format the code
+	@$(BIN)/ruff format .
+
+typecheck: setup ## Check the types of src
+	@$(BIN)/basedpyright
+
+validate: setup ## Lint, types, tests and coverage, with one summary
+	@$(BIN)/python scripts/validate.py
+
+fix-critical: setup ## Apply the safe automatic fixes
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+benchmark-trainer: setup ## Time our training against the usual way
+	@$(BIN)/python benchmarks/classify.py
+
+example-trainer: setup ## Train the example classifier and stop there
+	@$(BIN)/deepsynth train examples/tickets/job.yaml $(RUN_ARGS)
+
+reference: setup ## Write docs/reference anew from the code
+	@$(BIN)/python scripts/reference.py
+
+lock: ## Write requirements.lock anew from pyproject.toml
+	@PYTHON=$(PYTHON) scripts/lock.sh
+
+clean: ## Remove the environment and caches; runs stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache htmlcov .coverage .coverage.*
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help setup demo test test-fast lint format typecheck validate fix-critical benchmark-trainer example-trainer reference lock clean
