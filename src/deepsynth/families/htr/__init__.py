@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 from deepsynth.families import Family
 from deepsynth.families.htr.job import HtrJob
 from deepsynth.job import Recommendation, ResolvedJob
 from deepsynth.presets import recommend
 from deepsynth.step import Plan, Resources, Step
+
+if TYPE_CHECKING:
+    from deepsynth.run import Run
 
 HERE = Path(__file__).parent
 MANAGED = "htr"
@@ -132,6 +136,22 @@ def _argv(module: str) -> list[str]:
     return ["{python}", "-m", f"deepsynth.families.htr.{module}", "{run}"]
 
 
+def _headline(final: dict[str, Any]) -> list[str]:
+    from deepsynth.families.htr.report import headline
+
+    return headline(final)
+
+
+def _predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[str, Any]]:
+    from deepsynth.families.htr.transcribe import predict
+
+    return predict(run, texts, file)
+
+
+def _show(answer: dict[str, Any]) -> str:
+    return str(answer["text"])
+
+
 FAMILY = Family(
     name="htr",
     summary="read handwriting with Kraken: recognition and segmentation",
@@ -139,5 +159,8 @@ FAMILY = Family(
     measure=_measure,
     recommend=_recommend,
     plan=_plan,
+    headline=_headline,
+    predict=_predict,
+    show=_show,
     template=HERE / "template",
 )

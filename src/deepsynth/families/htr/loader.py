@@ -7,6 +7,7 @@ little of a batch is padding. The order is shuffled anew each epoch from the job
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -61,7 +62,7 @@ class WidthBatches(Sampler[list[int]]):
         self.epoch = 0
 
     def __len__(self) -> int:
-        return -(-len(self._widths) // self._batch_size)
+        return math.ceil(len(self._widths) / self._batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of each epoch, also when a training goes on."""

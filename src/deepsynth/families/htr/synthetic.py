@@ -16,10 +16,14 @@ from xml.sax.saxutils import escape, quoteattr
 from deepsynth.errors import MissingDependency
 
 WORDS = tuple(
-    "le la de et les des en un une du dans est pour que qui sur au par plus ne se son avec mais "
-    "tout nous comme ou si leur bien encore aussi entre monde jour homme temps main grand petit "
-    "roi ville terre eau feu vie ami livre page ligne mot lettre encre plume papier été même déjà "
-    "après très père mère où fête forêt château abbé clé âme île".split()
+    word
+    for line in (
+        "le la de et les des en un une du dans est pour que qui sur au par plus ne se son avec",
+        "mais tout nous comme ou si leur bien encore aussi entre monde jour homme temps main",
+        "grand petit roi ville terre eau feu vie ami livre page ligne mot lettre encre plume",
+        "papier été même déjà après très père mère où fête forêt château abbé clé âme île",
+    )
+    for word in line.split()
 )
 
 WIDTH, HEIGHT, LINE_HEIGHT = 760, 640, 50

@@ -32,8 +32,6 @@ from deepsynth.families.htr.training import (
 from deepsynth.run import Run
 
 NAMES = {"val_accuracy": "char_accuracy", "val_word_accuracy": "word_accuracy"}
-SMALL_SPEC = "[1,48,0,1 Cr3,5,16 Mp2,2 Cr3,5,32 Mp2,2 Cr3,3,48 S1(1x0)1,3 Lbx96 Do0.2,2]"
-"""A small network for clear hands and little data; about a tenth of Kraken's default in work."""
 
 
 def main(run: Run) -> None:
@@ -127,7 +125,7 @@ def train(
         resize=settings.resize,
         cos_t_max=epochs_or_enough(settings),
         checkpoint_path=str(work),
-        **({} if base else {"spec": settings.spec or SMALL_SPEC}),
+        **({"spec": settings.spec} if settings.spec and not base else {}),
     )
     module = _module(base, config, trainer)
     fit(trainer, module, data, last_checkpoint(work))

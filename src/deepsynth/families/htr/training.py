@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from deepsynth.run import Run
 
 STEP = "train"
 _ENOUGH_EPOCHS = 1000
+_PERFECT = 0.999999
 
 
 class Progress(Callback):
@@ -107,9 +109,11 @@ class FreezeBackbone(Callback):
 
 
 def quieten() -> None:
-    """Keep Lightning's advertisements and device reports out of the log."""
+    """Keep Lightning's advertisements and warnings about itself out of the log."""
     for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\.")
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 
 def build_trainer(
@@ -153,7 +157,7 @@ def build_trainer(
                 mode="max",
                 patience=train.patience,
                 min_delta=train.min_delta,
-                stopping_threshold=1.0,
+                stopping_threshold=_PERFECT,
                 check_finite=True,
             )
         )

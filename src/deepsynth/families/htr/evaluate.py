@@ -1,0 +1,178 @@
+"""Step `evaluate` for recognition: read the held-out pages and say how well, and how badly.
+
+Writes `metrics.json`, `evaluation/` (every line, pages, confusions, pictures of the worst lines)
+and `report.html`. Runs in the environment `htr`. With cross-validation, every page is read by the
+model that never saw it, and the fold with the best validation score becomes `model/`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from deepsynth import durable
+from deepsynth.errors import StepFailed
+from deepsynth.execution import step_process
+from deepsynth.families.htr import scores
+from deepsynth.families.htr.compile import CompiledLine, read_lines
+from deepsynth.families.htr.job import HtrJob
+from deepsynth.families.htr.prepared import Manifest, base_model, htr_job, read_manifest
+from deepsynth.families.htr.recognise import load_recogniser, read_compiled
+from deepsynth.families.htr.report import write_report
+from deepsynth.families.htr.scores import ScoredLine
+from deepsynth.run import Run
+
+WEIGHTS = "best.safetensors"
+
+
+def main(run: Run) -> None:
+    """Score the model of a run on the pages held back from it."""
+    job, manifest = htr_job(run), read_manifest(run)
+    models = (
+        [run.path / "folds" / str(index) for index in range(manifest.folds)]
+        if manifest.folds
+        else [run.path / "model"]
+    )
+    base = base_model(run, "evaluate") if job.evaluation.compare_base else None
+    on = "test" if manifest.roles()["test"] else "validation"
+    lines: list[ScoredLine] = []
+    base_lines: list[ScoredLine] = []
+    images: dict[tuple[str, str], bytes] = {}
+    for index, folder in enumerate(models):
+        weights = _weights(folder)
+        for part in manifest.roles(index)[on]:
+            arrow = run.path / "data" / part.arrow
+            rows = read_lines(arrow)
+            lines += _read(run, job, manifest, weights, arrow, rows)
+            if base:
+                base_lines += _read(run, job, manifest, base, arrow, rows)
+            images.update(_images(arrow, rows))
+    final = _final(run, job, manifest, on, lines, base_lines)
+    folder = run.path / "evaluation"
+    folder.mkdir()
+    worst = worst_lines(lines, job.evaluation.worst_lines)
+    _write_tables(folder, lines, base_lines)
+    for number, line in enumerate(worst):
+        (folder / f"worst-{number:02d}.png").write_bytes(images[line.page, line.line])
+    if manifest.folds:
+        _keep_best_fold(run, models)
+    durable.write_json(run.path / "metrics.json", final)
+    write_report(run, final, manifest, lines, worst, base_lines)
+
+
+def worst_lines(lines: list[ScoredLine], most: int) -> list[ScoredLine]:
+    """The lines with the highest CER, wrong ones only, longer ones first among equals."""
+    wrong = [line for line in lines if line.errors]
+    order = sorted(wrong, key=lambda line: (-line.cer, -line.characters, line.page, line.line))
+    return order[:most]
+
+
+def _read(
+    run: Run,
+    job: HtrJob,
+    manifest: Manifest,
+    weights: Path,
+    arrow: Path,
+    rows: list[CompiledLine],
+) -> list[ScoredLine]:
+    read = read_compiled(
+        load_recogniser(weights),
+        arrow,
+        pad=job.train.pad,
+        progress=lambda done, total: run.progress("evaluate", done, total, "lines", weights.name),
+    )
+    form = manifest.normalization
+    return [
+        scores.score_line(
+            row.page, row.line, scores.comparable(row.text, form), scores.comparable(text, form)
+        )
+        for row, text in zip(rows, read, strict=True)
+    ]
+
+
+def _weights(folder: Path) -> Path:
+    """The model that was trained: the artefact decides, not the exit code of the training.
+
+    Raises:
+        StepFailed: There is none.
+    """
+    for name in (WEIGHTS, "best.mlmodel"):
+        if (folder / name).is_file():
+            return folder / name
+    raise StepFailed("the training left no model", where=folder, hint="Look into logs/train.log.")
+
+
+def _final(
+    run: Run,
+    job: HtrJob,
+    manifest: Manifest,
+    on: str,
+    lines: list[ScoredLine],
+    base_lines: list[ScoredLine],
+) -> dict[str, Any]:
+    found = scores.figures(
+        lines, base_lines or None, samples=job.evaluation.bootstrap_samples, seed=job.seed
+    )
+    summaries = sorted(
+        [*run.path.glob("training/summary.json"), *run.path.glob("folds/*/summary.json")]
+    )
+    return {
+        "task": "recognition",
+        "measured_on": "cross-validation" if manifest.folds else on,
+        **found,
+        "variants": scores.variant_rates(lines),
+        "pages": len({line.page for line in lines}),
+        "lines": len(lines),
+        "characters": sum(line.characters for line in lines),
+        "words": sum(line.words for line in lines),
+        "perfect_lines": sum(not line.errors for line in lines),
+        "normalization": "NFC, white space collapsed"
+        + (f", after {manifest.normalization}" if manifest.normalization != "NFC" else ""),
+        "training": [durable.read_json(path) for path in summaries],
+    }
+
+
+def _images(arrow: Path, rows: list[CompiledLine]) -> dict[tuple[str, str], bytes]:
+    """The picture of each line; memory-mapped, so only the ones used are read."""
+    import pyarrow as pa
+
+    table = pa.ipc.open_file(pa.memory_map(str(arrow), "rb")).read_all().column("lines")
+    return {(row.page, row.line): table[index]["im"].as_buffer() for index, row in enumerate(rows)}
+
+
+def _write_tables(folder: Path, lines: list[ScoredLine], base: list[ScoredLine]) -> None:
+    before = {(line.page, line.line): line for line in base}
+    with (folder / "lines.jsonl").open("w", encoding="utf-8") as stream:
+        for line in lines:
+            entry = asdict(line) | {"cer": round(line.cer, 4)}
+            if (line.page, line.line) in before:
+                entry["base_prediction"] = before[line.page, line.line].prediction
+                entry["base_errors"] = before[line.page, line.line].errors
+            stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    _write_csv(folder / "pages.csv", scores.page_rates(lines))
+    _write_csv(folder / "confusions.csv", scores.confusions(lines))
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        if rows:
+            writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _keep_best_fold(run: Run, models: list[Path]) -> None:
+    """Copy the fold with the best validation score, chosen without its test pages."""
+    best = min(
+        models,
+        key=lambda folder: durable.read_json(folder / "summary.json")["best_validation_cer"],
+    )
+    shutil.copytree(best, run.path / "model", ignore=shutil.ignore_patterns("summary.json"))
+
+
+if __name__ == "__main__":
+    step_process(main)
