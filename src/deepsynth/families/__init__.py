@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from deepsynth.run import Run
 
 _FAMILIES = {
+    "summarize": "deepsynth.families.summarize",
     "classify": "deepsynth.families.classify",
     "htr": "deepsynth.families.htr",
 }

@@ -83,12 +83,27 @@ class RunCallback(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
-        """Show how far we are; on a stop, save at this very update."""
+        """Show how far we are; on a stop, end the epoch at this very update."""
         self._run.progress(self._step, state.global_step, state.max_steps, "updates", self._note)
+        control.should_training_stop |= self._switch.pressed
+        _log_what_is_saved(control)
+
+    def on_epoch_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """On a stop, save, but judge the model only where an epoch really ended.
+
+        A score from the middle of an epoch would count for the best checkpoint and for early
+        stopping, and the resumed training would end as another one than the uninterrupted.
+        """
         if self._switch.pressed:
             control.should_save = True
-            control.should_evaluate = False
-            control.should_training_stop = True
+            control.should_evaluate &= float(state.epoch or 0).is_integer()
+        _log_what_is_saved(control)
 
     def on_save(
         self,
@@ -99,3 +114,9 @@ class RunCallback(TrainerCallback):
     ) -> None:
         """Mark the checkpoint just written as whole."""
         mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+
+
+def _log_what_is_saved(control: TrainerControl) -> None:
+    # A point of the curve is the mean loss since the last one. Without a point at the checkpoint,
+    # the first one after resuming would be the mean over fewer updates.
+    control.should_log |= control.should_save

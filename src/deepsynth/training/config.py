@@ -124,9 +124,6 @@ class TrainSettings(Section):
     experts: Literal["auto", "eager", "grouped_mm", "batched_mm"] = Field(
         "auto", description="How routed experts are computed; auto: as transformers chooses."
     )
-    check_learning: bool = Field(
-        True, description="Before training: overfit one batch, see every gradient, reload."
-    )
 
 
 class TrainerConfig(TrainSettings):

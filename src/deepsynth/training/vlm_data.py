@@ -22,11 +22,20 @@ IGNORED = -100
 
 
 @dataclass(frozen=True)
+class Page:
+    """A page: its identity, its size, and its encoded bytes unless they are not needed."""
+
+    key: str
+    size: tuple[int, int]
+    data: bytes = b""
+
+
+@dataclass(frozen=True)
 class Sample:
-    """One document: encoded pages and the summary to learn."""
+    """One document: pages and the summary to learn."""
 
     index: int
-    pages: tuple[bytes, ...]
+    pages: tuple[Page, ...]
     summary: str
 
 
@@ -34,24 +43,36 @@ class PageSamples:
     """A torch-style dataset over rows with `images` and `summary`.
 
     Args:
-        rows: Any sequence of mappings: a `datasets.Dataset`, a list of dicts.
+        rows: Any sequence of mappings: `ShardRows`, a `datasets.Dataset`, a list of dicts.
         name: What errors call it, usually the folder of the dataset.
         limit: Use at most so many rows.
     """
 
-    def __init__(self, rows: Sequence[Any], name: str, limit: int | None = None) -> None:
+    def __init__(self, rows: Any, name: str, limit: int | None = None) -> None:
         self._rows = _without_decoding(rows)
         self._count = len(rows) if limit is None else min(limit, len(rows))
+        self._pages: list[tuple[Page, ...]] | None = None
+        self._only_identity = False
+        self._summaries: list[str] | None = None
         self.name = name
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, index: int) -> Sample:
+        if self._only_identity:
+            return Sample(index, self.pages()[index], self.summaries()[index])
+        return self.read(index)
+
+    def read(self, index: int) -> Sample:
+        """The sample with the bytes of its pages."""
         row = self._rows[index]
-        images = row.get("images") or ([row["image"]] if row.get("image") is not None else [])
-        pages = tuple(_encoded(image, self.where(index)) for image in images)
+        pages = tuple(_page(image, self.where(index)) for image in _images(row))
         return Sample(index, pages, row["summary"] or "")
+
+    def head(self, count: int) -> PageSamples:
+        """The first samples as samples of their own."""
+        return PageSamples(self._rows, self.name, min(count, self._count))
 
     def row(self, index: int) -> Mapping[str, Any]:
         """The whole row, pages included."""
@@ -59,14 +80,37 @@ class PageSamples:
 
     def where(self, index: int) -> str:
         """How an error names the row."""
+        if hasattr(self._rows, "where"):
+            return self._rows.where(index)
         return f"{self.name}, row {index}"
 
     def summaries(self) -> list[str]:
         """All summaries, without touching the pages."""
-        if hasattr(self._rows, "select_columns"):
-            column = self._rows.select_columns(["summary"])[: self._count]["summary"]
-            return [text or "" for text in column]
-        return [self._rows[index]["summary"] or "" for index in range(self._count)]
+        if self._summaries is None:
+            if hasattr(self._rows, "files"):
+                column = self._rows.column("summary")
+            elif hasattr(self._rows, "select_columns"):
+                column = self._rows.select_columns(["summary"])[:]["summary"]
+            else:
+                column = [self._rows[index]["summary"] for index in range(self._count)]
+            self._summaries = [text or "" for text in column[: self._count]]
+        return self._summaries
+
+    def pages(self) -> list[tuple[Page, ...]]:
+        """Identity and size of every page, without bytes; reads all of them the first time."""
+        if self._pages is None:
+            self._pages = [
+                tuple(Page(page.key, page.size) for page in self.read(index).pages)
+                for index in range(self._count)
+            ]
+        return self._pages
+
+    def forget_bytes(self) -> None:
+        """From now on hand out pages without bytes: their features are cached.
+
+        Reading a page of 60 kB for its identity alone would cost as much as its features.
+        """
+        self._only_identity = True
 
 
 class PageCollator:
@@ -122,7 +166,7 @@ class PageCollator:
         import torch
 
         if self.pages == "pixels":
-            images = [[decode_page(page).convert("RGB") for page in s.pages] for s in samples]
+            images = [[decode_page(p.data).convert("RGB") for p in s.pages] for s in samples]
             texts = [self.prompt_text(len(sample.pages)) for sample in samples]
             encoded = self.processor(
                 images=images,
@@ -144,9 +188,9 @@ class PageCollator:
         }
         every = [page for sample in samples for page in sample.pages]
         if self.pages == "bytes":
-            batch["page_bytes"] = torch.stack([_grey(page) for page in every])
+            batch["page_bytes"] = torch.stack([_grey(page.data) for page in every])
         else:
-            batch["page_features"] = torch.cat([self.features[page_key(page)] for page in every])
+            batch["page_features"] = torch.cat([self.features[page.key] for page in every])
         return batch
 
     def target_ids(self, summary: str) -> list[int]:
@@ -159,7 +203,7 @@ class PageCollator:
         """Tokens of the prompt; they depend on number and size of the pages alone."""
         from PIL import Image
 
-        sizes = tuple(page_size(page) for page in sample.pages)
+        sizes = tuple(page.size for page in sample.pages)
         if sizes not in self._prompts:
             blank = [Image.new("RGB", size, "white") for size in sizes]
             text = self.prompt_text(len(sizes))
@@ -182,19 +226,6 @@ class PageCollator:
         return text.removeprefix(self.processor.tokenizer.bos_token or "")
 
 
-def page_key(page: bytes) -> str:
-    """Identity of a page: sha256 of its encoded bytes."""
-    return hashlib.sha256(page).hexdigest()
-
-
-def page_size(page: bytes) -> tuple[int, int]:
-    """`(width, height)` from the header, without decoding."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(page)) as image:
-        return image.size
-
-
 def decode_page(page: bytes, where: str | None = None) -> Any:
     """The page as a PIL image.
 
@@ -209,20 +240,20 @@ def decode_page(page: bytes, where: str | None = None) -> Any:
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(
             f"a page is no readable image: {error}.",
-            where=where or f"page {page_key(page)[:12]}",
+            where=where or f"page {hashlib.sha256(page).hexdigest()[:12]}",
             hint="Find all of them: deepsynth check; then generate those shards again.",
         ) from None
     return image
 
 
-def bytes_fit(processor: Any, view: PageView, page: bytes) -> bool:
+def bytes_fit(processor: Any, view: PageView, page: Page) -> bool:
     """Whether `normalise_pages` gives what the processor would: a grey page, exactly one view."""
     images = processor.image_processor
     return (
         type(images).__name__.startswith("DeepseekOcr2ImageProcessor")
         and bool(view.call)
-        and page_size(page) == (view.size, view.size)
-        and decode_page(page).mode == "L"
+        and page.size == (view.size, view.size)
+        and decode_page(page.data).mode == "L"
     )
 
 
@@ -248,6 +279,29 @@ def _grey(page: bytes) -> Any:
     import torch
 
     return torch.from_numpy(np.array(decode_page(page), dtype=np.uint8))
+
+
+def _images(row: Mapping[str, Any]) -> Sequence[Any]:
+    images = row.get("images")
+    if images is None and row.get("image") is not None:
+        return [row["image"]]
+    return images or []
+
+
+def _page(image: Any, where: str) -> Page:
+    from PIL import Image
+
+    data = _encoded(image, where)
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            size = opened.size
+    except (OSError, SyntaxError, ValueError):
+        raise DataError(
+            "a page is no readable image.",
+            where=where,
+            hint="Find all of them: deepsynth check; then generate those shards again.",
+        ) from None
+    return Page(hashlib.sha256(data).hexdigest(), size, data)
 
 
 def _encoded(image: Any, where: str) -> bytes:

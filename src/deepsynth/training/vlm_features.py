@@ -9,20 +9,21 @@ after its bytes are on disk, so an interrupted pass goes on where it stopped.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import mmap
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from deepsynth import durable
 from deepsynth.errors import RequestError
-from deepsynth.training.vlm_data import Sample, page_key
+from deepsynth.training.vlm_data import Page, PageSamples, Sample
 
-_DATA, _INDEX = "features.bin", "index.jsonl"
+_DATA, _INDEX, _LOCK = "features.bin", "index.jsonl", ".lock"
 
 
 def default_cache() -> Path:
@@ -93,6 +94,14 @@ class FeatureStore:
             index.flush()
             os.fsync(index.fileno())
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only writer, and know what others have written until then."""
+        with (self.folder / _LOCK).open("a") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            self._read_index()
+            yield
+
     def bytes_needed(self, pages: int, tokens: int) -> int:
         """Size on disk of so many pages."""
         return pages * tokens * self._row_bytes
@@ -133,14 +142,14 @@ def require_space(store: FeatureStore, pages: int, tokens: int, max_gb: float) -
 
 
 def encode_pages(
-    samples: Iterable[Sample],
+    samples: PageSamples,
     store: FeatureStore,
-    encode: Callable[[Sequence[bytes]], list[Any]],
+    encode: Callable[[Sequence[Page]], list[Any]],
     *,
     batch_size: int = 8,
     progress: Callable[[int], None] = lambda done: None,
 ) -> int:
-    """Encode every page that the store lacks.
+    """Encode every page of `samples` that the store lacks.
 
     Args:
         samples: Whose pages.
@@ -152,26 +161,17 @@ def encode_pages(
     Returns:
         How many pages were encoded.
     """
-    waiting: dict[str, bytes] = {}
+    waiting: dict[str, Page] = {}
     encoded = 0
-
-    def flush() -> None:
-        nonlocal encoded
-        pages = list(waiting.values())
-        store.add(zip(waiting, encode(pages), strict=True))
-        encoded += len(waiting)
-        waiting.clear()
-
-    for done, sample in enumerate(samples, 1):
-        for page in sample.pages:
-            key = page_key(page)
-            if key not in store and key not in waiting:
-                waiting[key] = page
-        while len(waiting) >= batch_size:
-            flush()
-        progress(done)
-    if waiting:
-        flush()
+    for index, pages in enumerate(samples.pages()):
+        if any(page.key not in store for page in pages):
+            waiting |= {p.key: p for p in samples.read(index).pages if p.key not in store}
+        last = index + 1 == len(samples)
+        if waiting and (last or len(waiting) >= batch_size):
+            store.add(zip(waiting, encode(list(waiting.values())), strict=True))
+            encoded += len(waiting)
+            waiting = {}
+        progress(index + 1)
     return encoded
 
 
@@ -179,7 +179,7 @@ def page_encoder(
     model: Any,
     collator: Any,
     precision: Callable[[], AbstractContextManager[Any]],
-) -> Callable[[Sequence[bytes]], list[Any]]:
+) -> Callable[[Sequence[Page]], list[Any]]:
     """The function `encode_pages` wants, for a model whose class has `get_image_features`.
 
     Args:
@@ -192,7 +192,7 @@ def page_encoder(
 
     core = plain_model(model)
 
-    def encode(pages: Sequence[bytes]) -> list[Any]:
+    def encode(pages: Sequence[Page]) -> list[Any]:
         batch = collator.prompts([Sample(i, (page,), "") for i, page in enumerate(pages)])
         inputs = {
             name: value.to(core.device) if hasattr(value, "to") else value

@@ -93,12 +93,8 @@ class VlmTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """Loss on the summary's tokens; a loss that is no number ends the training, by name."""
-        batch = dict(inputs)
-        indices = batch.pop("sample_index")
-        labels = batch.pop("labels")
-        mask = batch["attention_mask"]
-        fields = model_inputs(plain_model(model), batch, self.collator.processor)
-        fields |= label_inputs(labels, self.config.target_only_logits)
+        mask = inputs["attention_mask"]
+        fields = loss_inputs(model, inputs, self.collator.processor, self.config.target_only_logits)
         balance = self.config.moe.load_balancing if model.training else 0.0
         if balance:
             fields["output_router_logits"] = True
@@ -106,7 +102,7 @@ class VlmTrainer(Trainer):
             model, fields, return_outputs=True, num_items_in_batch=num_items_in_batch
         )
         if not torch.isfinite(loss.detach()):
-            self._blame(model, indices.tolist())
+            self._blame(model, inputs["sample_index"].tolist())
         if balance:
             extra = load_balancing_loss(plain_model(model), outputs.router_logits, mask)
             loss = loss + balance * extra / self.current_gradient_accumulation_steps
@@ -148,11 +144,8 @@ class VlmTrainer(Trainer):
         bad: list[int] = []
         for index in indices:
             batch = self._prepare_inputs(self.collator([self.samples[index]]))
-            labels = batch.pop("labels")
-            batch.pop("sample_index")
             with torch.no_grad(), self.accelerator.autocast():
-                fields = model_inputs(plain_model(model), batch, self.collator.processor)
-                loss = model(**fields, **label_inputs(labels, True)).loss
+                loss = batch_loss(model, batch, self.collator.processor)
             if not torch.isfinite(loss):
                 bad.append(index)
         rows = ", ".join(map(str, bad or indices))
@@ -193,6 +186,38 @@ def label_inputs(labels: Any, target_only: bool) -> dict[str, Any]:
         "shift_labels": shifted[:, columns],
         "logits_to_keep": columns,
     }
+
+
+@torch.no_grad()
+def mean_loss(
+    model: Any, collator: PageCollator, samples: PageSamples, count: int, batch_size: int
+) -> float:
+    """Loss on the first `count` samples, averaged as the Trainer's evaluation averages it."""
+    core = plain_model(model)
+    was_training = core.training
+    model.eval()
+    total = 0.0
+    for start in range(0, count, batch_size):
+        indices = range(start, min(start + batch_size, count))
+        batch = collator([samples[i] for i in indices])
+        batch = {name: value.to(core.device) for name, value in batch.items()}
+        total += float(batch_loss(model, batch, collator.processor)) * len(indices)
+    model.train(was_training)
+    return total / count
+
+
+def batch_loss(model: Any, batch: dict[str, Any], processor: Any, target_only: bool = True) -> Any:
+    """Mean loss of a batch of the collator, by the same path as in training."""
+    return model(**loss_inputs(model, batch, processor, target_only)).loss
+
+
+def loss_inputs(
+    model: Any, batch: dict[str, Any], processor: Any, target_only: bool = True
+) -> dict[str, Any]:
+    """A batch of the collator as keyword arguments of the model's forward, labels included."""
+    fields = {k: v for k, v in batch.items() if k not in ("labels", "sample_index")}
+    fields = model_inputs(plain_model(model), fields, processor)
+    return fields | label_inputs(batch["labels"], target_only)
 
 
 @torch.no_grad()

@@ -1,0 +1,193 @@
+"""`summarize`: a vision-language model learns to summarise documents it sees as pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from deepsynth.families import Family
+from deepsynth.families.summarize.job import SummarizeJob
+from deepsynth.job import Recommendation, ResolvedJob
+from deepsynth.step import Plan, Resources, Step
+
+if TYPE_CHECKING:
+    from deepsynth.run import Run
+
+HERE = Path(__file__).parent
+_MODEL_GB = 8.0
+"""Weights of DeepSeek-OCR-2 in 16 bits, rounded up."""
+
+
+def _measure(job: SummarizeJob) -> int:
+    """Training samples, about; also finds data and models that cannot work."""
+    from deepsynth.families.summarize.models import check_model_name
+    from deepsynth.families.summarize.sources import sources_of
+
+    check_model_name(job)
+    rows = sum(source.rows for source in sources_of(job.data))
+    limit = job.data.max_train_samples
+    return max(1, rows if limit is None else min(rows, limit))
+
+
+def _recommend(job: SummarizeJob, samples: int) -> list[Recommendation]:
+    from deepsynth.training.recommend import recommendations
+
+    devices = max(1, job.gpus)
+    return recommendations(job.train, samples, job.lora, devices, scratch=job.is_scratch)
+
+
+def _plan(resolved: ResolvedJob) -> Plan:
+    from deepsynth.families.summarize.sources import sources_of
+
+    job = cast(SummarizeJob, resolved.job)
+    values = job.model_dump()
+    data = {"data": job.data.path} if job.data.path else {}
+    in_run = not data or sources_of(job.data)[0].kind == "texts"
+    read = {} if in_run else data
+    local_model = Path(job.model).is_absolute()
+    model = {"model": job.model} if local_model else {}
+    named = {} if local_model else {"model": job.model, "revision": job.revision}
+    inputs = ["data", *(["base"] if job.is_scratch else [])]
+    shared = {
+        **named,
+        **{key: values[key] for key in ("seed", "prompt", "pages", "train", "lora", "moe")},
+        "trust_remote_code": job.trust_remote_code,
+    }
+    # Where features are cached, how batches are loaded and in how many processes does not decide
+    # what is learned.
+    shared["train"] = {
+        key: value
+        for key, value in values["train"].items()
+        if key not in ("cache_dir", "cache_max_gb", "num_workers")
+    }
+    machine = Resources(
+        cpus=8 if job.gpus else 2,
+        memory_gb=4.0 if job.is_scratch else 4 * _MODEL_GB,
+        gpus=0 if job.is_scratch else min(job.gpus, 1),
+        minutes=24 * 60,
+    )
+    trained = ["model/merged"] if job.trains_fully else ["model/adapter"]
+    steps = [
+        Step(
+            name="prepare",
+            title="Preparing pages",
+            argv=_argv("prepare"),
+            sources=data,
+            outputs=inputs,
+            settings={
+                "seed": job.seed,
+                "data": {key: value for key, value in values["data"].items() if key != "path"},
+                "pages": values["pages"],
+                "places": [source.place for source in sources_of(job.data)] if not data else [],
+                **({"model": job.model} if job.is_scratch else {}),
+            },
+            resources=Resources(cpus=4, memory_gb=8, minutes=8 * 60),
+        ),
+        Step(
+            name="check",
+            title="Checking pages, budget and learning",
+            argv=_argv("check"),
+            after=["prepare"],
+            sources={**read, **model},
+            inputs=inputs,
+            outputs=["checks"],
+            settings={**shared, "check": values["check"]},
+            resources=machine,
+        ),
+        Step(
+            name="train",
+            title="Training",
+            argv=_launch(job.gpus) if job.gpus > 1 else _argv("train"),
+            after=["check"],
+            sources={**read, **model},
+            inputs=inputs,
+            outputs=[*trained, "training"],
+            settings=shared,
+            resources=machine.model_copy(update={"gpus": 0 if job.is_scratch else job.gpus}),
+        ),
+    ]
+    if job.export.merged and not job.trains_fully:
+        steps.append(
+            Step(
+                name="export",
+                title="Merging the adapter",
+                argv=_argv("export"),
+                after=["train"],
+                sources=model,
+                inputs=[*inputs[1:], "model/adapter"],
+                outputs=["model/merged"],
+                settings=named,
+                resources=machine,
+            )
+        )
+        trained.append("model/merged")
+    steps.append(
+        Step(
+            name="evaluate",
+            title="Summarising and scoring",
+            argv=_argv("evaluate"),
+            after=["check", steps[-1].name],
+            sources={**read, **model},
+            inputs=[*inputs, "checks", "training", *trained],
+            outputs=["evaluation", "metrics.json", "report.html"],
+            settings={"seed": job.seed, "prompt": job.prompt, "evaluation": values["evaluation"]},
+            resources=machine,
+        )
+    )
+    return Plan(steps=steps)
+
+
+def _headline(final: dict[str, Any]) -> list[str]:
+    low, high = final["rougeL_low"], final["rougeL_high"]
+    lines = [
+        f"ROUGE-L {final['rougeL']:.3f} (95 % interval {low:.3f}-{high:.3f}), ROUGE-1 "
+        f"{final['rouge1']:.3f}, ROUGE-2 {final['rouge2']:.3f} on {final['samples']} documents of "
+        f"the {final['split']} split; {final['empty_rate']:.0%} empty"
+    ]
+    for baseline in final["baselines"]:
+        lines.append(f"  {baseline['what']}: ROUGE-L {baseline['rougeL']:.3f}")
+    lines += final["remarks"]
+    return lines
+
+
+def _predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[str, Any]]:
+    from deepsynth.families.summarize.predict import predict
+
+    return predict(run, texts, file)
+
+
+def _show(answer: dict[str, Any]) -> str:
+    return f"{answer['summary']}  ({answer['pages']} pages)"
+
+
+def _argv(step: str) -> list[str]:
+    return ["{python}", "-m", f"deepsynth.families.summarize.{step}", "{run}"]
+
+
+def _launch(gpus: int) -> list[str]:
+    """One process a GPU, started by torchrun."""
+    return [
+        "{python}",
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={gpus}",
+        "-m",
+        "deepsynth.families.summarize.train",
+        "{run}",
+    ]
+
+
+FAMILY = Family(
+    name="summarize",
+    summary="teach a vision-language model to summarise documents it sees as pages",
+    job_type=SummarizeJob,
+    measure=_measure,
+    recommend=_recommend,
+    plan=_plan,
+    headline=_headline,
+    predict=_predict,
+    show=_show,
+    template=HERE / "template",
+)

@@ -1,0 +1,154 @@
+"""Step `check`: everything worth knowing about pages, budget and learning before training.
+
+Writes `checks/findings.json` and `checks/preview.html` (one document as the model gets it); an
+error finding ends the run, since training would be wasted.
+"""
+
+from __future__ import annotations
+
+import html
+from typing import Any, cast
+
+from deepsynth import durable
+from deepsynth.checks import Finding, Severity
+from deepsynth.checks.ledger import check_ledger
+from deepsynth.checks.report import read_findings, refuse_errors, write_findings
+from deepsynth.execution import step_process
+from deepsynth.families.summarize.check_pages import (
+    check_geometry,
+    check_mask,
+    check_pages,
+    check_summaries,
+)
+from deepsynth.families.summarize.job import SummarizeJob
+from deepsynth.families.summarize.models import start_config
+from deepsynth.families.summarize.prepared import read_samples
+from deepsynth.families.summarize.report import page_picture
+from deepsynth.run import Run
+from deepsynth.training.config import TrainerConfig
+from deepsynth.training.lora import count_trainable, empty_model, place_lora
+from deepsynth.training.memory import memory_estimate
+from deepsynth.training.recommend import expected_updates
+from deepsynth.training.vlm_data import PageCollator, PageSamples
+from deepsynth.training.vlm_model import load_processor, model_config, page_view
+from deepsynth.training.vlm_session import base_of, choose_precision
+
+_BATCH_SIZES = (1, 2, 4, 8, 16)
+
+
+def check_budget(
+    config: TrainerConfig, base: str, prompt_tokens: int, target_tokens: int
+) -> list[Finding]:
+    """What trains, counted on the meta device, and the memory of each batch size."""
+    import torch
+
+    architecture = model_config(base, config.model_revision, config.trust_remote_code)
+    model = empty_model(architecture)
+    if config.preset != "none":
+        model = place_lora(model, config.lora)
+    precision = choose_precision(config.mixed_precision)
+    if precision != "no":
+        model.to(torch.bfloat16)
+    counted = count_trainable(model)
+    sizes = sorted({*_BATCH_SIZES, config.batch_size or 1})
+    table = [
+        memory_estimate(model, config, prompt_tokens, precision, size, target_tokens)
+        for size in sizes
+    ]
+    shown = ", ".join(f"{m.batch_size}: {m.total / 1e9:.1f}" for m in table)
+    findings = [
+        Finding(Severity.INFO, "trainable", "model", f"{counted}."),
+        Finding(
+            Severity.INFO,
+            "memory",
+            "train.batch_size",
+            f"Estimated memory in GB by batch size: {shown}.",
+        ),
+    ]
+    chosen = next(m for m in table if m.batch_size == config.batch_size)
+    if chosen.exceeds_device() and config.gradient_checkpointing is False:
+        findings.append(
+            Finding(
+                Severity.ERROR,
+                "memory-short",
+                "train.batch_size",
+                f"Training takes {chosen}; the GPU has less.",
+                "Lower train.batch_size and raise train.gradient_accumulation, or set "
+                "train.gradient_checkpointing: auto.",
+            )
+        )
+    return findings
+
+
+def main(run: Run) -> None:
+    """Check the prepared pages of a run against its job and model."""
+    job = cast(SummarizeJob, run.resolved.job)
+    findings = read_findings(run.path / "data")
+    splits = {
+        name: samples
+        for name in ("train", "validation", "test")
+        if len(samples := read_samples(run, "check", name))
+    }
+    for number, (name, samples) in enumerate(splits.items()):
+        run.progress("check", number, len(splits), "splits", "pages")
+        findings += check_pages(samples, name)
+    folder = run.path / "checks"
+    if any(finding.severity is Severity.ERROR for finding in findings):
+        # Nothing below can be said of pages that cannot be read.
+        write_findings(folder, findings)
+        refuse_errors(findings)
+    train = splits["train"]
+    config = start_config(run, "check")
+    base, _ = base_of(config, run.path / "base", train.summaries)
+    processor = load_processor(base, config.model_revision, config.trust_remote_code)
+    pages = [sample for sample in train.pages() if sample]
+    view = page_view(processor, pages[0][0].size, config.tiles)
+    collator = PageCollator(processor, view, config.prompt, config.max_target_tokens)
+    mean = sum(map(len, pages)) / len(pages)
+    findings += check_geometry(view, mean)
+    longest = 0
+    for name, samples in splits.items():
+        found, high = check_summaries(samples, name, collator)
+        findings += found
+        longest = max(longest, high)
+    found, preview = check_mask(train, collator)
+    findings += found
+    entry = expected_updates(config, len(train), max(1, job.gpus))
+    findings += check_ledger(entry, config.learning_rate or 0.0)
+    prompt_tokens = round(view.tokens * max(map(len, pages)))
+    findings += check_budget(config, base, prompt_tokens, longest)
+    folder.mkdir(exist_ok=True)
+    _write_preview(run, train, preview)
+    if job.check.learn and not any(f.severity is Severity.ERROR for f in findings):
+        from deepsynth.families.summarize.learn import check_learns
+
+        findings += check_learns(run, job, config, train)
+    write_findings(folder, findings)
+    refuse_errors(findings)
+
+
+def _write_preview(run: Run, samples: PageSamples, preview: dict[str, Any]) -> None:
+    """One document as the model gets it: page, masked prompt in grey, learned tokens in colour."""
+    pictures = "".join(
+        f'<img src="{page_picture(page)}" alt="page">' for page in samples.read(0).pages[:2]
+    )
+    tints = ("#dbeafe", "#bfdbfe")
+    pieces = "".join(
+        f'<span style="background:{tints[number % 2]}">{html.escape(piece)}</span>'
+        for number, piece in enumerate(preview["pieces"])
+    )
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>What is learned</title>'
+        "<style>body{font:16px/1.6 system-ui,sans-serif;max-width:60rem;margin:2rem auto;"
+        "padding:0 1rem}img{max-width:100%;border:1px solid #ccc}.m{color:#888}</style>"
+        f"<h1>One document as the model gets it</h1><p>{html.escape(preview['where'])}</p>"
+        f"{pictures}<h2>Masked: {preview['masked_tokens']} tokens</h2>"
+        f"<p class=m>{html.escape(preview['prompt'])}</p>"
+        f"<h2>Learned: {preview['learned_tokens']} tokens</h2><p>{pieces}</p>"
+        f"<h2>Decoded back</h2><p>{html.escape(preview['decoded'])}</p>"
+    )
+    durable.write_text(run.path / "checks" / "preview.html", page)
+
+
+if __name__ == "__main__":
+    step_process(main)

@@ -1,0 +1,201 @@
+"""Findings about pages and summaries: what the model would see, and what it would have to write."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from typing import Any
+
+from deepsynth.checks import Finding, Severity
+from deepsynth.errors import DataError
+from deepsynth.training.vlm_data import IGNORED, PageCollator, PageSamples
+from deepsynth.training.vlm_model import PageView
+
+TRUNCATED_SHARE = 0.02
+_EXAMPLES = 5
+
+
+def check_pages(samples: PageSamples, split: str) -> list[Finding]:
+    """Pages that are missing or damaged, and pages of different sizes.
+
+    Every page is looked at: PNG carries a checksum for each of its parts, which finds damage
+    without decoding the picture.
+    """
+    from PIL import Image
+
+    missing: list[str] = []
+    damaged: list[str] = []
+    sizes: Counter[tuple[int, int]] = Counter()
+    for index in range(len(samples)):
+        where = samples.where(index)
+        try:
+            pages = samples.read(index).pages
+        except DataError as error:
+            damaged.append(str(error.where))
+            continue
+        if not pages:
+            missing.append(where)
+        for page in pages:
+            sizes[page.size] += 1
+            try:
+                with Image.open(io.BytesIO(page.data)) as image:
+                    image.verify()
+            except (OSError, SyntaxError, ValueError):
+                damaged.append(where)
+    findings: list[Finding] = []
+    for code, places, what in (
+        ("page-missing", missing, "documents have no page"),
+        ("page-unreadable", damaged, "pages are damaged or no pictures"),
+    ):
+        if places:
+            findings.append(
+                Finding(
+                    Severity.ERROR,
+                    code,
+                    split,
+                    f"{len(places)} {what}.",
+                    "Delete these shards and run deepsynth generate again; only they are made.",
+                    tuple(places[:_EXAMPLES]),
+                )
+            )
+    if len(sizes) > 1:
+        shown = ", ".join(f"{w}x{h} ({n})" for (w, h), n in sizes.most_common(4))
+        findings.append(
+            Finding(
+                Severity.WARNING,
+                "page-sizes",
+                split,
+                f"Pages differ in size: {shown}.",
+                "Generate all with one --mode, so that every page costs the same and none is "
+                "scaled.",
+            )
+        )
+    return findings
+
+
+def check_geometry(view: PageView, pages: float) -> list[Finding]:
+    """Whether the pages are as large as the encoder's view, and what they cost in tokens."""
+    width, height = view.page
+    cost = f"{view.tokens} tokens a page, {pages:.1f} pages a document"
+    if not view.size or (width, height) == (view.size, view.size):
+        return [
+            Finding(Severity.INFO, "page-tokens", "pages", f"Pages of {width}x{height} px: {cost}.")
+        ]
+    scale = view.size / max(width, height)
+    verb = "shrunk" if scale < 1 else "enlarged"
+    if not view.call and view.tokens > 300:
+        what = f"cut into tiles, {cost}"
+        fix = "Set pages.tiles: false for one view, about four times cheaper."
+    else:
+        what = f"{verb} to one view of {view.size} px, {cost}"
+        fix = f"Generate pages of {view.size} px, or take a model with a view of {width} px."
+        if scale < 1:
+            fix += f" Type of 16 px comes out {16 * scale:.0f} px high."
+    return [
+        Finding(
+            Severity.WARNING,
+            "page-geometry",
+            "pages",
+            f"Pages of {width}x{height} px are {what}.",
+            fix,
+        )
+    ]
+
+
+def check_summaries(
+    samples: PageSamples, split: str, collator: PageCollator
+) -> tuple[list[Finding], int]:
+    """Empty and overlong summaries; also returns the tokens that 95 % of them stay within."""
+    import numpy as np
+
+    texts = samples.summaries()
+    empty = [index for index, text in enumerate(texts) if not text.strip()]
+    findings: list[Finding] = []
+    if empty:
+        every = len(empty) == len(texts)
+        findings.append(
+            Finding(
+                Severity.ERROR if every else Severity.WARNING,
+                "summary-empty",
+                split,
+                f"{'All' if every else len(empty)} of {len(texts)} summaries are empty; the model "
+                "would learn to say nothing.",
+                "Look at the column that was taken for the summary, or remove these rows.",
+                tuple(samples.where(index) for index in empty[:_EXAMPLES]),
+            )
+        )
+    limit = collator.max_target_tokens
+    tokenizer = collator.processor.tokenizer
+    # No token is longer than a few hundred characters: beyond this the count changes nothing.
+    capped = [text[: 64 * limit] for text in texts]
+    encoded = tokenizer(capped, add_special_tokens=False)["input_ids"]
+    lengths = np.array([len(ids) + 1 for ids in encoded] or [1])
+    cut = np.flatnonzero(lengths > limit)
+    middle, high, top = np.percentile(lengths, [50, 95, 100]).astype(int)
+    findings.append(
+        Finding(
+            Severity.INFO,
+            "summary-tokens",
+            split,
+            f"Tokens of a summary: {middle} in the middle, 95 % up to {high}, longest {top}; "
+            f"{len(cut) / len(lengths):.1%} are cut at {limit}.",
+        )
+    )
+    if len(cut):
+        severe = len(cut) / len(lengths) > TRUNCATED_SHARE
+        findings.append(
+            Finding(
+                Severity.WARNING if severe else Severity.INFO,
+                "summary-truncated",
+                split,
+                f"{len(cut)} summaries lose their end at train.max_target_tokens {limit}.",
+                f"Set train.max_target_tokens: {high + 8}, or shorten them.",
+                tuple(samples.where(int(index)) for index in cut[:_EXAMPLES]),
+            )
+        )
+    return findings, int(high)
+
+
+def check_mask(
+    samples: PageSamples, collator: PageCollator
+) -> tuple[list[Finding], dict[str, Any]]:
+    """Whether loss falls on the summary and on nothing else, on the first document.
+
+    Returns:
+        Findings, and the sample as `preview` draws it: runs of tokens with what becomes of them.
+    """
+    tokenizer = collator.processor.tokenizer
+    sample = samples.read(0)
+    batch = collator([sample])
+    ids, labels = batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
+    learned = [token for token, label in zip(ids, labels, strict=True) if label != IGNORED]
+    wanted = collator.target_ids(sample.summary)
+    decoded = tokenizer.decode(learned, skip_special_tokens=True)
+    preview = {
+        "where": samples.where(0),
+        "prompt": collator.prompt_text(len(sample.pages)),
+        "masked_tokens": len(ids) - len(learned),
+        "learned_tokens": len(learned),
+        "pieces": [tokenizer.decode([token]) for token in learned],
+        "decoded": decoded,
+        "summary": sample.summary,
+    }
+    if learned != wanted:
+        return [
+            Finding(
+                Severity.ERROR,
+                "mask-wrong",
+                samples.where(0),
+                f"Loss falls on {len(learned)} tokens, the summary has {len(wanted)}.",
+                "This processor pads or orders its input in a way that is not supported.",
+            )
+        ], preview
+    return [
+        Finding(
+            Severity.INFO,
+            "mask",
+            samples.where(0),
+            f"{preview['masked_tokens']} tokens of pages and prompt are masked, "
+            f"{len(learned)} tokens of the summary are learned: “{decoded[:80]}”.",
+        )
+    ], preview

@@ -1,0 +1,168 @@
+"""The learn gate for LoRA on a vision-language model, on the job's own model and a real batch.
+
+Beside overfitting one batch it proves that the fast paths give the plain path's loss, and that
+the adapter comes back from disk as it was: both fail silently when they fail.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from deepsynth import durable
+from deepsynth.checks import Finding, Severity
+from deepsynth.checks.budget import check_budget, probe
+from deepsynth.checks.learn import check_learning, overfit_one_batch
+from deepsynth.errors import ModelError
+from deepsynth.families.summarize.job import SummarizeJob
+from deepsynth.run import Run
+from deepsynth.training.adapters import BASE_FILE, load_adapter
+from deepsynth.training.config import TrainerConfig
+from deepsynth.training.recommend import expected_updates
+from deepsynth.training.vlm_data import PageCollator, PageSamples
+from deepsynth.training.vlm_session import Session, open_session
+from deepsynth.training.vlm_trainer import batch_loss, loss_inputs
+
+_GATE_UPDATES = 80
+_GATE_RATE = {"scratch": 1e-2, "lora": 1e-3, "full": 1e-4}
+_EXACT = {"no": 1e-4, "bf16": 0.02, "fp16": 0.02}
+"""Relative difference of two ways to the same loss that rounding explains."""
+
+
+def check_learns(
+    run: Run, job: SummarizeJob, config: TrainerConfig, samples: PageSamples
+) -> list[Finding]:
+    """Run the gate; the model is loaded, changed, and thrown away.
+
+    Args:
+        run: Whose cache of features may be filled already.
+        job: Its job.
+        config: With the model as it is found here.
+        samples: Training samples.
+    """
+    import torch
+
+    few = samples.head(max(4, config.batch_size or 1))
+    config = config.model_copy(update={"moe": config.moe.model_copy(update={"load_balancing": 0})})
+    session = open_session(config, few, run.path / "base")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    session.model.to(device)
+    if session.is_lora:
+        _leave_zero(session.model, config.seed)
+    count = min(config.batch_size or 1, len(few))
+    rows = [few[index] for index in range(count)]
+    batch = {k: v.to(device) for k, v in session.collator(rows).items()}
+    findings = _check_levers(session, few, batch, count, device)
+    fields = loss_inputs(session.model, batch, session.processor)
+    entry = expected_updates(session.config, len(samples))
+    budget = probe(
+        session.model,
+        [fields] * 3,
+        entry.updates * (session.config.gradient_accumulation or 1),
+    )
+    limit = job.check.memory_gb
+    findings += check_budget(budget, limit)
+    kind = "scratch" if job.is_scratch else "lora" if session.is_lora else "full"
+    result = overfit_one_batch(
+        session.model, fields, learning_rate=_GATE_RATE[kind], updates=_GATE_UPDATES
+    )
+    findings += check_learning(result)
+    if session.is_lora:
+        findings.append(_check_reload(session, batch))
+    return findings
+
+
+def _leave_zero(model: Any, seed: int) -> None:
+    """Give LoRA's B a small value: at its zero no gradient reaches A, by construction."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                noise = torch.randn(parameter.shape, generator=generator) * 1e-3
+                parameter.copy_(noise.to(parameter.device, parameter.dtype))
+
+
+def _check_levers(
+    session: Session, samples: PageSamples, batch: dict[str, Any], count: int, device: str
+) -> list[Finding]:
+    """The loss by cached features or bytes and by target-only logits, against the plain path."""
+    import torch
+
+    if session.collator.pages == "pixels" and not session.config.target_only_logits:
+        return []
+    plain = PageCollator(
+        session.processor,
+        session.view,
+        session.config.prompt,
+        session.config.max_target_tokens,
+    )
+    inputs = plain([samples.read(index) for index in range(count)])
+    inputs = {name: value.to(device) for name, value in inputs.items()}
+    session.model.eval()
+    with torch.no_grad():
+        slow = float(batch_loss(session.model, inputs, session.processor, target_only=False))
+        fast = float(batch_loss(session.model, batch, session.processor))
+    if abs(slow - fast) > _EXACT[session.precision] * max(abs(slow), 0.1):
+        return [
+            Finding(
+                Severity.ERROR,
+                "levers-differ",
+                "train.cache_features",
+                f"Pages as {session.collator.pages} and target-only logits give the loss "
+                f"{fast:.5f}, the plain way {slow:.5f}.",
+                "Set train.cache_features, train.uint8_pages and train.target_only_logits to false "
+                "for this model.",
+            )
+        ]
+    return [
+        Finding(
+            Severity.INFO,
+            "levers-exact",
+            "train",
+            f"Pages as {session.collator.pages}, logits on the summary only: loss {fast:.5f}, "
+            f"the plain way {slow:.5f}.",
+        )
+    ]
+
+
+def _check_reload(session: Session, batch: dict[str, Any]) -> Finding:
+    """Save the adapter, take it off, put it on again from disk, and compare the loss."""
+    import torch
+
+    model, processor = session.model, session.processor
+    model.eval()
+    with torch.no_grad():
+        before = float(batch_loss(model, batch, processor))
+    with tempfile.TemporaryDirectory(prefix="deepsynth-adapter-") as folder:
+        model.save_pretrained(folder)
+        durable.write_json(Path(folder) / BASE_FILE, session.fingerprint)
+        base = model.unload()
+        try:
+            again = load_adapter(base, Path(folder))
+            with torch.no_grad():
+                after = float(batch_loss(again.eval(), batch, processor))
+        except ModelError as error:
+            return Finding(
+                Severity.ERROR,
+                "adapter-reload",
+                "model",
+                f"The adapter does not come back from disk: {error.what}",
+                "Use the versions of peft and transformers that DeepSynth asks for.",
+            )
+    if abs(before - after) > _EXACT[session.precision] * max(abs(before), 0.05):
+        return Finding(
+            Severity.ERROR,
+            "adapter-reload",
+            "model",
+            f"The adapter is not the same once loaded: loss {after:.5f}, before {before:.5f}.",
+            "Use the versions of peft and transformers that DeepSynth asks for.",
+        )
+    return Finding(
+        Severity.INFO,
+        "adapter-reload",
+        "model",
+        f"The adapter comes back from disk: loss {after:.5f}, before {before:.5f}.",
+    )

@@ -1,0 +1,101 @@
+"""Using a trained summariser: texts are drawn as pages first, pictures are taken as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from deepsynth.errors import DataError
+from deepsynth.families.summarize.job import SummarizeJob
+from deepsynth.families.summarize.models import load_adapted, load_whole, start_config, to_device
+from deepsynth.families.summarize.prepared import exported
+from deepsynth.run import Run
+from deepsynth.training.vlm_data import PageCollator, PageSamples
+from deepsynth.training.vlm_model import page_view
+from deepsynth.training.vlm_trainer import generate
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+
+
+def predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[str, Any]]:
+    """Summarise with the model of a run.
+
+    Args:
+        run: A run whose training is done.
+        texts: Documents to summarise.
+        file: A text file (one document) or the picture of a page.
+
+    Yields:
+        `text` (its beginning, or the file), `summary`, `pages`.
+
+    Raises:
+        ModelError: The run has no model yet.
+        DataError: The file cannot be read, or a text cannot be drawn.
+    """
+    job = cast(SummarizeJob, run.resolved.job)
+    folders = exported(run)
+    documents: list[tuple[str, list[Any]]] = [
+        (text[:80], draw(text, job, f"text {number}")) for number, text in enumerate(texts, 1)
+    ]
+    if file is not None:
+        documents.append((str(file), read_document(file, job)))
+    if not documents:
+        return
+    config = start_config(run, "evaluate")
+    model, processor = (
+        load_whole(folders["merged"], config)
+        if "merged" in folders
+        else load_adapted(run, "evaluate", folders["adapter"])
+    )
+    rows = [{"images": pages, "summary": ""} for _, pages in documents]
+    samples = PageSamples(rows, str(file or "texts"))
+    view = page_view(processor, samples[0].pages[0].size, job.pages.tiles)
+    collator = PageCollator(processor, view, job.prompt, job.train.max_target_tokens)
+    written = generate(
+        to_device(model),
+        collator,
+        samples,
+        list(range(len(samples))),
+        batch_size=job.evaluation.batch_size,
+        max_new_tokens=job.evaluation.max_new_tokens,
+    )
+    for (name, pages), summary in zip(documents, written, strict=True):
+        yield {"text": name, "summary": summary, "pages": len(pages)}
+
+
+def read_document(file: Path, job: SummarizeJob) -> list[Any]:
+    """The pages of a file: its picture, or its text drawn.
+
+    Raises:
+        DataError: It is neither.
+    """
+    if not file.is_file():
+        raise DataError("there is no such file.", where=file)
+    if file.suffix.lower() in PICTURES:
+        return [file.read_bytes()]
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(
+            "this is neither a picture nor a text file in UTF-8.",
+            where=file,
+            hint=f"Pictures end in {', '.join(PICTURES)}.",
+        ) from None
+    return draw(text, job, str(file))
+
+
+def draw(text: str, job: SummarizeJob, name: str) -> list[Any]:
+    """The pages of a text, drawn as those the model was trained on.
+
+    Raises:
+        DataError: Nothing in it can be drawn.
+    """
+    from deepsynth.render.renderer import BadDocument, Renderer
+    from deepsynth.render.settings import PageSettings
+
+    try:
+        settings = PageSettings(mode=job.pages.mode, size_px=job.pages.size_px)
+        return list(Renderer(settings).render(text).pages)
+    except BadDocument as error:
+        raise DataError(f"cannot be drawn: {error}.", where=name) from None

@@ -1,0 +1,190 @@
+"""Step `prepare`: bring the pages here, choose rows, hold out what was not held out already.
+
+Writes `data/`: `samples.json` (which rows of which shards are used, by split), the shards
+themselves where they were drawn or fetched now, and findings. A dataset given as a folder is read
+where it lies. A `scratch:` model is made into `base/`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from pathlib import Path
+from typing import cast
+
+from deepsynth import durable
+from deepsynth.checks import Finding, Severity
+from deepsynth.checks.report import write_findings
+from deepsynth.dataset.neardup import near_duplicate_groups
+from deepsynth.dataset.splits import assign_splits, leaking_rows
+from deepsynth.errors import DataError
+from deepsynth.execution import step_process
+from deepsynth.families.summarize.job import Data, SummarizeJob
+from deepsynth.families.summarize.prepared import INDEX
+from deepsynth.families.summarize.sources import is_pages
+from deepsynth.run import Run
+from deepsynth.training.vlm_model import scratch_folder
+from deepsynth.training.vlm_shards import SPLITS, ShardRows, find_shards
+
+
+def choose_rows(
+    splits: dict[str, list[int]], rows: ShardRows, data: Data, seed: int
+) -> tuple[dict[str, list[int]], list[Finding]]:
+    """Hold out missing splits, keep leaks out of training, and cut to the numbers asked for.
+
+    Args:
+        splits: Row numbers by split, as the dataset has them.
+        rows: All rows.
+        data: The job's `data:`.
+        seed: Decides which rows are held out and which are taken.
+
+    Returns:
+        Row numbers by split, and findings.
+    """
+    texts = _compared_texts(rows)
+    where = [""] * len(texts)
+    for split, numbers in splits.items():
+        for number in numbers:
+            where[number] = split
+    shares = {
+        split: share
+        for split, share in (("validation", data.validation_share), ("test", data.test_share))
+        if split not in splits and share
+    }
+    groups = near_duplicate_groups(texts)
+    train = splits["train"]
+    made = assign_splits([""] * len(train), [groups[n] for n in train], shares, seed)
+    for number, split in zip(train, made, strict=True):
+        where[number] = split
+    leaking = leaking_rows(where, groups)
+    findings: list[Finding] = []
+    if leaking:
+        findings.append(
+            Finding(
+                Severity.WARNING,
+                "split-leak",
+                "data",
+                f"{len(leaking)} documents repeat, word for word or nearly, one that is held out "
+                "more strictly; they are left out, so that the figures stay true.",
+                examples=tuple(rows.where(number) for number in leaking[:5]),
+            )
+        )
+    dropped = set(leaking)
+    chosen = {
+        split: [n for n, s in enumerate(where) if s == split and n not in dropped]
+        for split in SPLITS
+    }
+    for split, limit in (("train", data.max_train_samples), ("validation", data.max_val_samples)):
+        if limit is not None and limit < len(chosen[split]):
+            chosen[split] = sorted(random.Random(seed).sample(chosen[split], limit))
+    return chosen, findings
+
+
+def bring(
+    data: Data, mode: str, size_px: int, places: list[Path | str], target: Path
+) -> list[Path]:
+    """Folders of shards for the datasets of a job, drawn or fetched into `target` if need be.
+
+    Args:
+        data: The job's `data:`.
+        mode: Page mode, for texts.
+        size_px: Type size, for texts.
+        places: Folder or file here, or `USER/NAME@commit`.
+        target: `data/` of the run.
+    """
+    folders: list[Path] = []
+    for number, place in enumerate(places):
+        if isinstance(place, Path) and is_pages(place):
+            folders.append(place)
+        elif isinstance(place, Path):
+            from deepsynth.generate.generate import generate
+
+            made = generate(
+                str(place),
+                text=data.text,
+                summary=data.summary,
+                output_dir=target,
+                mode=mode,
+                size_px=size_px,
+            )
+            folders.append(made[0].folder)
+        else:
+            from deepsynth.hub.load import load
+
+            loaded = load(place, max_samples=data.max_train_samples)
+            folders.append(_linked(loaded.folder, target / f"hub-{number}"))
+    return folders
+
+
+def main(run: Run) -> None:
+    """Prepare the data of a run, and its model if that is made from scratch."""
+    job = cast(SummarizeJob, run.resolved.job)
+    step = run.plan.step("prepare")
+    target = run.path / "data"
+    target.mkdir(exist_ok=True)
+    if "data" in step.sources:
+        places: list[Path | str] = [run.source(step, "data")]
+    else:
+        places = list(step.settings["places"])
+        places = [Path(p) if Path(p).is_absolute() else p for p in map(str, places)]
+    folders = bring(job.data, job.pages.mode, job.pages.size_px, places, target)
+    in_place = "data" in step.sources and folders == places
+    files: list[tuple[int, str]] = []
+    splits: dict[str, list[int]] = {}
+    total = 0
+    for number, folder in enumerate(folders):
+        for split, paths in find_shards(folder).items():
+            for path in paths:
+                count = len(ShardRows([path]))
+                splits.setdefault(split, []).extend(range(total, total + count))
+                files.append((number, path.relative_to(folder).as_posix()))
+                total += count
+    rows = ShardRows([folders[number] / name for number, name in files])
+    chosen, findings = choose_rows(splits, rows, job.data, job.seed)
+    if not chosen["train"]:
+        raise DataError("not one training document is left.", where="data")
+    write_findings(target, findings)
+    durable.write_json(
+        target / INDEX,
+        {
+            "in_place": in_place,
+            "folders": [] if in_place else [os.path.relpath(f, target) for f in folders],
+            "files": files,
+            "splits": chosen,
+        },
+    )
+    if job.is_scratch:
+        shutil.rmtree(run.path / "base", ignore_errors=True)
+        corpus = ShardRows(rows.files, chosen["train"]).column("summary")
+        scratch_folder(job.model, run.path / "base", [text or "" for text in corpus], job.seed)
+    run.event(
+        "note",
+        step="prepare",
+        text=", ".join(f"{len(numbers)} {split}" for split, numbers in chosen.items()),
+    )
+
+
+def _compared_texts(rows: ShardRows) -> list[str]:
+    """What near-duplicates are looked for in: the text, or the summary where there is none."""
+    try:
+        column = rows.column("text")
+    except DataError:
+        column = rows.column("summary")
+    return [text or "" for text in column]
+
+
+def _linked(source: Path, target: Path) -> Path:
+    """A folder with the same files; linked, so that a fetched dataset takes its space once."""
+    for path in durable.files_below(source):
+        place = target / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, place)
+        except OSError:
+            shutil.copy2(path, place)
+    return target
+
+
+if __name__ == "__main__":
+    step_process(main)
