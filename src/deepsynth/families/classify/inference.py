@@ -57,7 +57,9 @@ def load_trained(folder: Path) -> tuple[Any, Any, dict[str, Any]]:
     """
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     settings = durable.read_json(folder / SETTINGS)
     if not settings:
         raise ModelError(

@@ -1,0 +1,127 @@
+"""Write docs/reference from the code: the command line, the settings of each family, run folders.
+
+    python scripts/reference.py            # writes
+    python scripts/reference.py --check    # exit 1 if what is there is out of date
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import deepsynth.errors
+import deepsynth.run
+from deepsynth.cli import build_app
+from deepsynth.families import family_names, get_family
+from pydantic import BaseModel
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
+
+
+def command_line() -> str:
+    """The page of the verbs."""
+    text = build_app().generate_docs(output_format="markdown", recursive=True)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def settings_of(name: str) -> str:
+    """The page of a family's job."""
+    family = get_family(name)
+    lines = [
+        f"# Job settings of `{name}`",
+        "",
+        f"What a job with `family: {name}` may say ({family.summary}). A setting whose default is",
+        "*by size* is chosen by the presets when the job leaves it open; the run's `resolved.yaml`",
+        "tells the value and the reason.",
+        "",
+        "| Setting | Type | Default | Meaning |",
+        "|---|---|---|---|",
+    ]
+    return "\n".join([*lines, *_rows(family.job_type, "", _by_size(family))]) + "\n"
+
+
+def _by_size(family: Any) -> set[str]:
+    import yaml
+
+    presets = Path(sys.modules[family.job_type.__module__].__file__ or "").parent / "presets.yaml"
+    entries = yaml.safe_load(presets.read_text()) if presets.exists() else []
+    return {key for entry in entries for key in entry.get("set", {})}
+
+
+def _rows(model: type[BaseModel], prefix: str, by_size: set[str]) -> Iterator[str]:
+    for field, info in model.model_fields.items():
+        annotation = info.annotation
+        section = next(
+            (
+                a
+                for a in (annotation, *get_args(annotation))
+                if isinstance(a, type) and issubclass(a, BaseModel)
+            ),
+            None,
+        )
+        if section:
+            yield from _rows(section, f"{prefix}{field}.", by_size)
+            continue
+        key = f"{prefix}{field}"
+        kind = _type(annotation)
+        default = "*required*" if info.is_required() else f"`{_value(info.default)}`"
+        if info.default is None:
+            default = "*by size*" if key in by_size else "–"
+        yield f"| `{key}` | {kind} | {default} | {info.description or ''} |"
+
+
+def _type(annotation: Any) -> str:
+    arguments = [a for a in get_args(annotation) if a is not type(None)]
+    if arguments and all(isinstance(a, str) for a in arguments):
+        return " or ".join(f"`{a}`" for a in arguments)
+    if arguments and get_args(annotation) and type(None) in get_args(annotation):
+        return " or ".join(_type(a) for a in arguments)
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+    return names.get(annotation, str(annotation).replace("typing.", "").replace("|", "or"))
+
+
+def _value(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def doc_page(title: str, module: Any) -> str:
+    """A page that is a module's docstring."""
+    return f"# {title}\n\n{(module.__doc__ or '').strip()}\n"
+
+
+def pages() -> dict[str, str]:
+    """All generated pages by file name."""
+    return {
+        "command-line.md": command_line(),
+        "run-folder.md": doc_page("The run folder", deepsynth.run),
+        "errors.md": doc_page("Errors and exit codes", deepsynth.errors),
+        **{f"job-{name}.md": settings_of(name) for name in family_names()},
+    }
+
+
+def main() -> int:
+    """Write the pages, or say which are out of date."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    stale = [
+        name
+        for name, text in pages().items()
+        if not (FOLDER / name).exists() or (FOLDER / name).read_text() != text
+    ]
+    if check:
+        print("\n".join(f"docs/reference/{name} is out of date: make reference" for name in stale))
+        return 1 if stale else 0
+    for name in stale:
+        (FOLDER / name).write_text(pages()[name])
+        print(f"wrote docs/reference/{name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
