@@ -1,0 +1,131 @@
+"""Publishing a folder: all of its files first, the one object that makes them count last."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepsynth import durable
+from deepsynth.storage.failure import LocationError, StorageError, explained
+from deepsynth.storage.stores import PART_BYTES, PARTS_AT_ONCE, join, open_store
+
+POINTER = "published.json"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A published folder.
+
+    Attributes:
+        url: Where it was published.
+        generation: Name, below `url`, of the folder that holds the files.
+        files: Size and sha256 of every file, by path relative to that folder.
+    """
+
+    url: str
+    generation: str
+    files: dict[str, dict[str, Any]]
+
+    @property
+    def location(self) -> str:
+        """The folder that holds the files."""
+        return join(self.url, self.generation)
+
+
+def publish(folder: Path, url: str, *, replace: bool = False) -> Publication:
+    """Upload every file below `folder` so that it appears at `url` whole, or not at all.
+
+    Doing it again after a failure sends only what is missing. Memory stays below some 32 MiB,
+    whatever the size of the files.
+
+    Args:
+        folder: What to publish; symbolic links are followed.
+        url: Where; see `open_store`.
+        replace: Let this folder take the place of another one published there. The older
+            generation stays where it is, for readers that are at it.
+
+    Raises:
+        LocationError: The place is wrong, or something else is published there.
+        StorageError: The upload failed.
+    """
+    files = durable.digest(folder)
+    generation = durable.sha256_value(files)[:16]
+    published = read_publication(url)
+    if published and published.generation == generation:
+        return published
+    if published and not replace:
+        raise LocationError(
+            "another folder is published there.", where=url, hint="Choose another place."
+        )
+    for name, entry in files.items():
+        _upload(join(url, generation, name), folder / name, entry["bytes"])
+    publication = Publication(url, generation, files)
+    text = json.dumps({"generation": generation, "files": files}, ensure_ascii=False, indent=2)
+    _point(publication, text, replace)
+    return publication
+
+
+def read_publication(url: str) -> Publication | None:
+    """What is published at `url`, or None.
+
+    Raises:
+        LocationError: The place is wrong.
+        StorageError: It cannot be read, or is not what `publish` writes.
+    """
+    import obstore
+
+    try:
+        with explained(url):
+            raw = bytes(obstore.get(*open_store(join(url, POINTER))).bytes())
+    except FileNotFoundError:
+        return None
+    try:
+        told = json.loads(raw)
+        return Publication(url, told["generation"], told["files"])
+    except (ValueError, KeyError, TypeError):
+        raise StorageError(f"{POINTER} there was not written by DeepSynth.", where=url) from None
+
+
+def _upload(url: str, path: Path, size: int) -> None:
+    import obstore
+
+    store, name = open_store(url)
+    with explained(url):
+        try:
+            if obstore.head(store, name)["size"] == size:
+                return
+        except FileNotFoundError:
+            pass
+        # An object appears with its last byte or not at all, also when sent in parts.
+        with path.open("rb") as stream:
+            obstore.put(
+                store,
+                name,
+                stream,
+                use_multipart=size > PART_BYTES,
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AT_ONCE,
+            )
+        if obstore.head(store, name)["size"] != size:
+            raise StorageError("the file changed while it was sent.", where=path)
+
+
+def _point(publication: Publication, text: str, replace: bool) -> None:
+    import obstore
+    from obstore.exceptions import AlreadyExistsError
+
+    url = publication.url
+    with explained(url):
+        try:
+            mode = "overwrite" if replace else "create"
+            obstore.put(*open_store(join(url, POINTER)), text.encode(), mode=mode)
+        except AlreadyExistsError:
+            winner = read_publication(url)
+            if winner is None or winner.generation != publication.generation:
+                raise LocationError(
+                    "somebody else published another folder there at the same moment.",
+                    where=url,
+                    hint="Choose another place.",
+                ) from None
