@@ -16,7 +16,6 @@ from tests.runners.slurm.toy import GPU, counted, counting, make_run
 from tests.servers.slurm import running_slurm
 
 
-
 def main() -> None:
     folder = Path(sys.argv[1])
     # Slurm looks at a grace time that is over every half minute or so: the training must last.

@@ -1,0 +1,238 @@
+"""`deepsynth doctor --on SITE`: whether a site can do what its entry in `sites.yaml` says.
+
+One login, one script; each answer becomes a finding with what to do about it.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+
+from deepsynth.checks import Finding, Severity
+from deepsynth.errors import DeepSynthError
+from deepsynth.runners.slurm.connection import Connection, ConnectionLost
+from deepsynth.runners.slurm.script import shell_path
+from deepsynth.runners.slurm.site import Site, SiteEnvironment, seconds
+
+LITTLE_SPACE = 2e9
+"""Bytes; less free space than this is a warning."""
+
+_QUESTION = r"""
+section() {{ printf '\ndoctor-section %s\n' "$1"; }}
+section login; printf '%s\n' "$(id -un)@$(hostname)"
+section workspace; mkdir -p {workspace} && cd {workspace} && pwd -P && touch .doctor && rm .doctor
+section free; df -PB1 . | awk 'NR == 2 {{ print $4 }}'
+section quota; for tool in diskquota 'quota -s' 'lfs quota -h .'; do
+  $tool 2>/dev/null && break; done
+section slurm; sbatch --version
+section partitions; sinfo -h -o '%R|%a|%l|%D|%c|%m|%G|%f'
+section account; sacctmgr -n -P show assoc user="$(id -un)" format=account,qos 2>/dev/null
+section accounting; sacct -n -X --starttime now >/dev/null 2>&1 && echo yes
+section trial; {trial}
+section rsync; rsync --version 2>/dev/null | head -n 1
+section python; python3 --version
+{environments}
+"""
+
+
+def examine(name: str, site: Site) -> list[Finding]:
+    """Everything there is to say about a site, in the order it matters."""
+    connection = Connection(site.host)
+    try:
+        answer = connection.run(_question(site), timeout=120)
+    except ConnectionLost as error:
+        return [Finding(Severity.ERROR, "site-login", name, error.what, error.hint or "")]
+    except DeepSynthError as error:
+        return [Finding(Severity.ERROR, "site-ssh", name, error.what, error.hint or "")]
+    told = dict(part.partition("\n")[::2] for part in answer.stdout.split("\ndoctor-section ")[1:])
+    return list(_findings(site, {key: value.strip() for key, value in told.items()}))
+
+
+def _question(site: Site) -> str:
+    trial = ["sbatch", "--test-only", "--time=1", "--ntasks=1"]
+    for option in ("partition", "account", "qos", "constraint", "gres"):
+        if value := getattr(site, option):
+            trial.append(f"--{option}={value}")
+    return _QUESTION.format(
+        workspace=shell_path(site.workspace),
+        trial=f"{shlex.join(trial)} --wrap true 2>&1",
+        environments="\n".join(
+            f"section environment-{name}; ( {_enter(environment)} ) 2>&1"
+            for name, environment in _environments(site).items()
+        ),
+    )
+
+
+def _environments(site: Site) -> dict[str, SiteEnvironment]:
+    if site.environments or site.host is None:
+        return site.environments
+    return {"this": SiteEnvironment(venv=f"{site.workspace}/environments/this")}
+
+
+def _enter(environment: SiteEnvironment) -> str:
+    lines = list(environment.setup)
+    python = "python3"
+    if environment.venv:
+        python = f"{shell_path(environment.venv)}/bin/python"
+    if environment.image:
+        python = f"apptainer exec {shell_path(environment.image)} python3"
+    if environment.deepsynth:
+        version = "import deepsynth; print('deepsynth', deepsynth.__version__)"
+        lines.append(f"{python} -c {shlex.quote(version)}")
+    else:
+        lines.append("command -v ketos >/dev/null && ketos --version || echo 'no ketos'")
+    return " && ".join(lines)
+
+
+def _findings(site: Site, told: dict[str, str]) -> Iterator[Finding]:
+    yield Finding(Severity.INFO, "site-login", "login", f"Logged in as {told.get('login', '?')}.")
+    yield from _space(site, told)
+    if not told.get("slurm"):
+        yield Finding(
+            Severity.ERROR,
+            "site-slurm",
+            "slurm",
+            "sbatch is not there.",
+            "Is `host` a login node of the centre? Must a module be loaded in ~/.bash_profile?",
+        )
+        return
+    yield Finding(Severity.INFO, "site-slurm", "slurm", f"Slurm is {told['slurm']}.")
+    yield from _partitions(site, told.get("partitions", ""))
+    if account := told.get("account"):
+        pairs = (line.split("|") for line in account.splitlines())
+        names = sorted({f"{a} (qos {q})" for a, q, *_ in pairs})
+        yield Finding(Severity.INFO, "site-account", "account", f"Accounts: {', '.join(names)}.")
+    trial = told.get("trial", "").splitlines()[-1:]
+    if trial and "to start at" not in trial[0]:
+        yield Finding(
+            Severity.ERROR,
+            "site-refused",
+            "sbatch",
+            f"Slurm would refuse a job: {trial[0]}",
+            "Correct partition, account, qos, gres or constraint in sites.yaml.",
+        )
+    if not told.get("accounting"):
+        yield Finding(
+            Severity.INFO,
+            "site-accounting",
+            "sacct",
+            "There is no accounting; states come from squeue and from our receipts.",
+        )
+    if site.host is not None:
+        yield from _programs(told)
+    for name, environment in _environments(site).items():
+        yield from _environment(name, environment, told.get(f"environment-{name}", ""))
+
+
+def _space(site: Site, told: dict[str, str]) -> Iterator[Finding]:
+    workspace = told.get("workspace", "")
+    if not workspace.startswith("/"):
+        yield Finding(
+            Severity.ERROR,
+            "site-workspace",
+            "workspace",
+            f"{site.workspace} cannot be written there.",
+            "Choose another `workspace` in sites.yaml.",
+        )
+        return
+    free = int(told.get("free") or 0)
+    low = free < LITTLE_SPACE
+    yield Finding(
+        Severity.WARNING if low else Severity.INFO,
+        "site-space",
+        workspace,
+        f"{free / 1e9:.1f} GB are free on its disk.",
+        "See what can go: deepsynth clean --on SITE" if low else "",
+    )
+    if quota := told.get("quota"):
+        lines = tuple(quota.splitlines()[:5])
+        yield Finding(Severity.INFO, "site-quota", "quota", "The quota there:", examples=lines)
+
+
+def _partitions(site: Site, text: str) -> Iterator[Finding]:
+    rows = [line.split("|") for line in text.splitlines() if line.count("|") == 7]
+    names = sorted({row[0] for row in rows})
+    shown = tuple(
+        f"{row[0]}: {row[1]}, at most {row[2]}, {row[3]} nodes of {row[4]} cores, "
+        f"{row[5]} MB, {row[6]}"
+        for row in rows
+    )
+    yield Finding(
+        Severity.INFO,
+        "site-partitions",
+        "partitions",
+        f"Partitions: {', '.join(names)}.",
+        examples=shown[:8],
+    )
+    for allocation in filter(None, (site, site.cpu)):
+        name = allocation.partition
+        if name is None:
+            continue
+        own = [row for row in rows if row[0] == name]
+        if not own:
+            yield Finding(
+                Severity.ERROR,
+                "site-partition",
+                "partition",
+                f"There is no partition {name}.",
+                f"One of: {', '.join(names)}.",
+            )
+        elif allocation.time is not None and own[0][2] != "infinite":
+            limit, asked = seconds(own[0][2]), seconds(allocation.time)
+            if asked > limit:
+                yield Finding(
+                    Severity.ERROR,
+                    "site-time",
+                    "time",
+                    f"{allocation.time} is more than the {own[0][2]} that {name} gives.",
+                    "Lower `time`; a longer step chains itself on.",
+                )
+
+
+def _programs(told: dict[str, str]) -> Iterator[Finding]:
+    here, there = shutil.which("rsync"), told.get("rsync")
+    if not (here and there):
+        side = "here" if not here else "there"
+        yield Finding(
+            Severity.WARNING,
+            "site-rsync",
+            "rsync",
+            f"rsync is not installed {side}; files go by sftp, which starts a cut file again.",
+            "Install rsync." if not here else "Ask the centre for rsync, or load its module.",
+        )
+    else:
+        yield Finding(Severity.INFO, "site-rsync", "rsync", there)
+    found = re.search(r"3\.(\d+)", told.get("python", ""))
+    if not found or int(found[1]) < 11:
+        yield Finding(
+            Severity.INFO,
+            "site-python",
+            "python3",
+            f"The python3 there is {told.get('python') or 'absent'}; 3.11 or later is needed.",
+            "Load a module with it in `setup`, or use a container image.",
+        )
+
+
+def _environment(name: str, environment: SiteEnvironment, said: str) -> Iterator[Finding]:
+    where = f"environments.{name}"
+    good = re.search(r"^deepsynth \S+$", said, re.MULTILINE)
+    if environment.deepsynth and not good:
+        yield Finding(
+            Severity.ERROR,
+            "site-environment",
+            where,
+            f"DeepSynth does not start in it: {' | '.join(said.splitlines()[-2:]) or 'silence'}",
+            "Install it there: deepsynth setup --on SITE",
+        )
+    elif "no ketos" in said:
+        yield Finding(
+            Severity.INFO,
+            "site-environment",
+            where,
+            "It has no ketos; other programs may be there.",
+        )
+    else:
+        line = good[0] if good else (said.splitlines() or ["it starts"])[-1]
+        yield Finding(Severity.INFO, "site-environment", where, f"It has {line}.")

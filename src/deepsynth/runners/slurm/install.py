@@ -1,0 +1,179 @@
+"""`deepsynth setup --on SITE`: a pinned environment there, with the versions that are used here.
+
+The packages are installed there by pip, or, where the centre's nodes have no network, are
+downloaded here as wheels for its machines and sent. A new environment is built beside the old
+one and put in its place at the end, so a job that runs keeps what it started with.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from deepsynth import durable
+from deepsynth.errors import DeepSynthError
+from deepsynth.runners.slurm.connection import Connection, last_lines
+from deepsynth.runners.slurm.script import shell_path
+from deepsynth.runners.slurm.site import Site, SiteEnvironment
+from deepsynth.runners.slurm.transfer import Transfer
+
+_PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014", "manylinux_2_12", "linux")
+
+_BUILD = """
+set -e
+cd {folder}
+folder=$PWD/environments/{name}-{key}
+if [ ! -e "$folder/complete.json" ]; then
+  {setup}
+  rm -rf "$folder"
+  python3 -m venv "$folder"
+  "$folder/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \\
+    {options} -r wheels/{key}/requirements.txt >&2
+  printf '{{"lock": "%s"}}\\n' {key} >"$folder/complete.json"
+fi
+ln -sfn "$folder" environments/{name}.new
+mv -T environments/{name}.new environments/{name}
+"""
+
+
+def install(
+    site: Site,
+    *,
+    name: str = "this",
+    extras: Iterable[str] = (),
+    lock: Path | None = None,
+    offline: bool = False,
+    say: Callable[[str], None] = print,
+) -> str:
+    """Build the environment `name` at a site; one that is there already with the same pins stays.
+
+    Args:
+        site: The site.
+        name: The environment, as steps name it.
+        extras: Extras of DeepSynth to install with it, such as `train`.
+        lock: Pinned requirements that take the place of those of this environment.
+        offline: Download the wheels here and send them; the site needs no network.
+        say: Told what happens.
+
+    Returns:
+        Its absolute folder there.
+
+    Raises:
+        DeepSynthError: pip failed, here or there.
+        ConnectionLost: The site cannot be reached.
+    """
+    connection = Connection(site.host)
+    workspace = shell_path(site.workspace)
+    made = f"mkdir -p {workspace}/environments {workspace}/wheels && cd {workspace} && pwd -P"
+    base = connection.check(made, "the workspace cannot be made").strip()
+    own = site.environments.get(name, SiteEnvironment())
+    setup = "\n  ".join(own.setup) or ":"
+    version = connection.check(
+        f"{setup}\npython3 -c 'import sys, platform; "
+        "print(*sys.version_info[:2], platform.machine())'",
+        "python3 does not start there",
+    ).split()
+    if tuple(map(int, version[:2])) < (3, 11):
+        raise DeepSynthError(
+            f"the python3 there is {version[0]}.{version[1]}; DeepSynth needs 3.11 or later.",
+            where=connection.name,
+            hint=f"Load a newer one: environments: {{{name}: {{setup: [module load python]}}}}",
+        )
+    with tempfile.TemporaryDirectory(prefix="deepsynth-wheels-") as temporary:
+        wheels = Path(temporary) / "wheels"
+        wheels.mkdir()
+        wheel = _own_wheel(wheels)
+        pins = sorted(lock.read_text().splitlines() if lock else pinned("deepsynth", extras))
+        suffix = f"[{','.join(extras)}]" if extras else ""
+        text = "\n".join([*pins, f"deepsynth{suffix} @ file://{{wheel}}"])
+        key = durable.sha256_value([text, durable.sha256_file(wheel), version])[:12]
+        there = f"{base}/wheels/{key}"
+        (wheels / "requirements.txt").write_text(text.format(wheel=f"{there}/{wheel.name}") + "\n")
+        if offline:
+            say(f"Downloading {len(pins)} packages for Python {version[0]}.{version[1]}")
+            _download(wheels, pins, version)
+        say(f"Sending the environment {name} to {connection.name}")
+        Transfer(connection).send(wheels, there)
+    options = f"--no-index --find-links wheels/{key}" if offline else ""
+    say(f"Installing it in {base}/environments/{name}")
+    connection.check(
+        _BUILD.format(folder=shlex.quote(base), name=name, key=key, setup=setup, options=options),
+        "the environment cannot be installed",
+        timeout=None,
+    )
+    return f"{base}/environments/{name}"
+
+
+def pinned(distribution: str, extras: Iterable[str] = ()) -> Iterator[str]:
+    """`name==version` of everything `distribution` needs, as it is installed here.
+
+    Raises:
+        DeepSynthError: Something it needs is not installed here, so its version is not known.
+    """
+    from packaging.requirements import Requirement
+
+    todo = [(distribution, tuple(extras))]
+    seen: set[tuple[str, tuple[str, ...]]] = set()
+    named: set[str] = set()
+    while todo:
+        name, wanted = todo.pop()
+        canonical = re.sub(r"[-_.]+", "-", name).lower()
+        if (canonical, wanted) in seen:
+            continue
+        seen.add((canonical, wanted))
+        try:
+            found = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            raise DeepSynthError(
+                f"{name} is not installed here, so its version is not known.",
+                hint="Install the same extras here first: pip install 'deepsynth[train]'",
+            ) from None
+        for text in found.requires or []:
+            need = Requirement(text)
+            if need.marker is None or any(
+                need.marker.evaluate({"extra": extra}) for extra in (*wanted, "")
+            ):
+                todo.append((need.name, tuple(sorted(need.extras))))
+        if canonical not in named and name != distribution:
+            named.add(canonical)
+            # A local version such as 2.13.0+cpu is of this machine only.
+            yield f"{canonical}=={found.version.partition('+')[0]}"
+
+
+def _own_wheel(folder: Path) -> Path:
+    """DeepSynth itself as a wheel: built from the folder it was installed from, or downloaded."""
+    told = metadata.distribution("deepsynth").read_text("direct_url.json")
+    url = urlparse(json.loads(told)["url"]) if told else None
+    version = metadata.version("deepsynth")
+    what = unquote(url.path) if url and url.scheme == "file" else f"deepsynth=={version}"
+    _pip("wheel", "--no-deps", "--wheel-dir", str(folder), what)
+    return next(folder.glob("deepsynth-*.whl"))
+
+
+def _download(folder: Path, pins: list[str], version: list[str]) -> None:
+    lock = folder / "pins.txt"
+    lock.write_text("\n".join(pins) + "\n")
+    platforms = [f"--platform={name}_{version[2]}" for name in _PLATFORMS]
+    _pip(
+        *("download", "--no-deps", "--only-binary=:all:", "--dest", str(folder)),
+        *(f"--python-version={version[0]}.{version[1]}", *platforms, "-r", str(lock)),
+    )
+
+
+def _pip(*arguments: str) -> None:
+    argv = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DeepSynthError(
+            f"pip failed: {last_lines(done.stderr)}",
+            where="pip " + arguments[0],
+            hint="Read what pip said; check the network, then give the same command again.",
+        )
