@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import zlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,6 +25,11 @@ configs:
 
 # Pages of articles
 """
+
+
+def seed_of(name: str) -> int:
+    """A seed of this name's own: storage keeps objects of all repositories once."""
+    return zlib.crc32(name.encode())
 
 
 def table(rows: int, seed: int, size: int) -> pa.Table:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import email.utils
 import errno
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -41,6 +42,11 @@ _DISK_WORDS = (
     "permission denied",
     "not a directory",
     "disk quota",
+)
+_DAMAGE_WORDS = ("malformed data", "hash mismatch", "checksum", "format error")
+_STATUS_WORDS = re.compile(
+    r"\b([45]\d\d) (?:unauthorized|forbidden|not found|too many|internal|bad gateway|service"
+    r"|gateway)|status code:? ([45]\d\d)\b"
 )
 _NETWORK_WORDS = ("connection", "timed out", "timeout", "error sending request", "dns error")
 
@@ -98,13 +104,15 @@ def classify(error: BaseException) -> Failure:
     words = " ".join(str(cause) for cause in chain).lower()
     if any(word in words for word in _DISK_WORDS):
         return Failure("disk", detail)
+    if any(word in words for word in _DAMAGE_WORDS):
+        return Failure("corrupt", detail)
+    if found := _STATUS_WORDS.search(words):  # the Xet part tells of an answer only in words
+        status = int(found[1] or found[2])
+        return Failure(_kind_of(status), detail, status)
     for cause in chain:
         home = type(cause).__module__.split(".")[0]
         if isinstance(cause, ConnectionError | TimeoutError) or home in ("httpx", "httpx2"):
             return Failure("network", _one_line(cause))
-    for status in (401, 403, 404, 429, 500, 502, 503, 504):
-        if f"{status} " in words or f"status code: {status}" in words:
-            return Failure(_kind_of(status), detail, status)
     if any(word in words for word in _NETWORK_WORDS):
         return Failure("network", detail)
     return Failure("refused" if isinstance(error, ValueError) else "unknown", detail)

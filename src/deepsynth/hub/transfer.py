@@ -160,8 +160,18 @@ class Mover:
             "HF_HUB_DISABLE_PROGRESS_BARS": "0",
             "PYTHONIOENCODING": "utf-8",
         }
+        for name, value in self._xet_patience().items():
+            environment.setdefault(name, value)
         environment.pop("HF_HUB_ENABLE_HF_TRANSFER", None)
         return environment
+
+    def _xet_patience(self) -> dict[str, str]:
+        """Our patience in the words of the Xet part; its own is up to five minutes a block."""
+        return {
+            "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": str(self.retry.attempts),
+            "HF_XET_CLIENT_RETRY_BASE_DELAY": f"{self.retry.base_delay * 1000:.0f}ms",
+            "HF_XET_CLIENT_RETRY_MAX_DURATION": f"{self.retry.max_delay * 1000:.0f}ms",
+        }
 
 
 @contextlib.contextmanager

@@ -62,6 +62,7 @@ class Transfer:
         self.task, self.events = task, events
         self.retry = Retry(**task["retry"])
         self.api = HfApi(endpoint=task["endpoint"], token=os.environ["HF_TOKEN"])
+        self.xet = os.environ["HF_HUB_DISABLE_XET"] == "0"
         self.repo = {"repo_id": task["repo"], "repo_type": task["repo_type"]}
 
     def _patiently(self, what: str, function: Callable[[], Any]) -> Any:
@@ -73,7 +74,8 @@ class Transfer:
             except Exception as error:
                 failure = classify(error)
                 wait = self.retry.delay(failure, attempt)
-                if wait is None:
+                # the Xet part has tried again by itself before it gives up with a RuntimeError
+                if wait is None or (self.xet and type(error) is RuntimeError):
                     raise
             self._wait(what, failure, wait)
             attempt += 1
@@ -221,7 +223,8 @@ def _watch_progress(events: Events) -> None:
     update = tqdm.update
 
     def counted(bar: Any, n: float | None = 1) -> Any:
-        events.moved(n or 0)
+        if n and n > 0:  # the Xet part redraws its bars also while nothing moves
+            events.moved(n)
         return update(bar, n)
 
     tqdm.update = counted  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,135 @@
+"""Every fault of `fault_cases`, on publish and on load, over both transports.
+
+The last test writes what was seen to `docs/reference/hub-faults.md`, when all cases ran.
+"""
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from deepsynth import durable
+from deepsynth.errors import DeepSynthError
+from deepsynth.hub.load import load
+from deepsynth.hub.publish import publish
+from deepsynth.hub.remote import Remote
+from tests.hub import fault_table
+from tests.hub.conftest import QUICK
+from tests.hub.fault_cases import LOAD, PUBLISH, SUCCEEDS
+from tests.hub.folders import make_dataset, seed_of
+
+SHARDS = {"train": (3, 12), "validation": (1, 12)}
+SHARD_BYTES = 4_000
+
+
+@dataclass
+class Seen:
+    """What a command did: its message (empty: it succeeded) and its notices."""
+
+    message: str
+    notices: list[str]
+
+
+def attempt(function, *arguments, **options):
+    """Call `publish` or `load`; nothing but an error of ours may come out."""
+    notices = []
+    try:
+        function(
+            *arguments,
+            progress=lambda p: notices.append(p.text) if p.stage == "notice" else None,
+            **{"retry": QUICK, **options},
+        )
+    except DeepSynthError as error:
+        return Seen(str(error), notices)
+    return Seen("", notices)
+
+
+def cases(table):
+    return [
+        pytest.param(
+            case,
+            transport,
+            id=f"{case.name}-{transport}",
+            marks=[pytest.mark.slow] if case.is_slow(transport) else [],
+        )
+        for case in table
+        for transport in case.transports
+    ]
+
+
+def check(case, seen):
+    assert "hf_alice" not in seen.message
+    if case.says == SUCCEEDS:
+        assert seen.message == ""
+    else:
+        assert re.search(case.says, seen.message, re.DOTALL), seen.message
+        assert "\n  " in seen.message  # what to do next
+
+
+@pytest.mark.parametrize(("case", "transport"), cases(PUBLISH))
+def test_publishing_through_a_fault(hub, alice, repo, tmp_path, case, transport):
+    folder = make_dataset(tmp_path / "d", seed=seed_of(repo), size=SHARD_BYTES, splits=SHARDS)
+    shards = sum(f.stat().st_size for f in (folder / "data").iterdir())
+    options = {"repo": repo, "account": alice, "transport": transport}
+    hub.fault(case.pattern(transport), **case.fault)
+    began = time.monotonic()
+    seen = attempt(publish, folder, **options, **case.options)
+    took = time.monotonic() - began
+    check(case, seen)
+    assert any(r["fault"] for r in hub.log()), "the fault never happened"
+    commits = hub.requests("/commit/main")
+    landed = [r for r in commits if not r["fault"] or r["fault"].get("lost_response")]
+    assert len([r for r in landed if r["status"] == 200 or r["fault"]]) == (case.says == SUCCEEDS)
+    sent_before = hub.sent()
+    hub.clear()
+    done = publish(folder, **options, retry=QUICK)  # the same command again completes it
+    assert done.new_commit == (case.says != SUCCEEDS)
+    again = hub.sent()
+    held = Remote(alice, done.repo).state().files
+    for file in sorted((folder / "data").iterdir()):
+        assert held[f"data/{file.name}"].sha256 == durable.sha256_file(file)
+    assert again <= 1.1 * shards
+    if commits and case.says != SUCCEEDS:
+        assert again == 0  # all was in place before the commit failed: nothing is sent twice
+    fault_table.record("publish", case, transport, seen, took, sent_before / shards, again / shards)
+
+
+@pytest.mark.parametrize(("case", "transport"), cases(LOAD))
+def test_loading_through_a_fault(hub, alice, repo, tmp_path, case, transport):
+    folder = make_dataset(tmp_path / "d", seed=seed_of(repo), size=SHARD_BYTES, splits=SHARDS)
+    done = publish(folder, repo=repo, account=alice, retry=QUICK, transport=transport)
+    shards = sum(f.stat().st_size for f in (folder / "data").iterdir())
+    hub.clear()
+    hub.fault(case.pattern(transport), **case.fault)
+    began = time.monotonic()
+    seen = attempt(load, done.repo, account=alice, transport=transport, **case.options)
+    took = time.monotonic() - began
+    check(case, seen)
+    assert any(r["fault"] for r in hub.log()), "the fault never happened"
+    came = sum(r["out"] for r in hub.requests("/_s3/"))
+    hub.clear()
+    copy = load(done.repo, account=alice, retry=QUICK, transport=transport)
+    assert copy.sha == done.sha
+    again = sum(r["out"] for r in hub.requests("/_s3/"))
+    for file in sorted((folder / "data").iterdir()):
+        assert (copy.folder / "data" / file.name).read_bytes() == file.read_bytes()
+    fault_table.record("load", case, transport, seen, took, came / shards, again / shards)
+
+
+def test_the_table_in_the_documentation_is_what_was_seen():
+    wanted = {
+        (command, case.name, transport)
+        for command, table in (("publish", PUBLISH), ("load", LOAD))
+        for case in table
+        for transport in case.transports
+    }
+    if not fault_table.complete(wanted):
+        pytest.skip("not all cases ran")
+    page = Path(__file__).parents[2] / "docs/reference/hub-faults.md"
+    text = fault_table.page()
+    assert "hf_" not in text.replace("hf_xet", "")
+    page.parent.mkdir(parents=True, exist_ok=True)
+    if not page.exists() or page.read_text(encoding="utf-8") != text:
+        page.write_text(text, encoding="utf-8")
