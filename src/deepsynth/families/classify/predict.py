@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from deepsynth.checks.report import refuse_errors
 from deepsynth.dataset.columns import find_text_column
 from deepsynth.dataset.table import FORMATS, read_table
 from deepsynth.errors import DataError
@@ -57,11 +58,13 @@ def read_texts(file: Path, job: ClassifyJob) -> list[str]:
     """
     if file.suffix.lower() in FORMATS:
         table = read_table(file, job.data.encoding)
-        if table.problems and not len(table):
-            raise DataError(table.problems[0].what, where=table.problems[0].where)
+        refuse_errors(table.problems)
         column = job.data.text if job.data.text in table.columns else None
         values = table.columns[find_text_column(table, column)]
-        return ["" if value is None else str(value) for value in values]
+        for value, place in zip(values, table.places, strict=True):
+            if not isinstance(value, str) or not value.strip():
+                raise DataError("this row has no text.", where=place, hint="Remove it, or fill it.")
+        return values
     try:
         lines = file.read_text(encoding=job.data.encoding or "utf-8-sig").splitlines()
     except FileNotFoundError:

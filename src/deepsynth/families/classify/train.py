@@ -21,6 +21,7 @@ from transformers import (
     Trainer,
     TrainingArguments,
 )
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from deepsynth import durable
 from deepsynth.checks.ledger import count_updates
@@ -211,6 +212,9 @@ def export(source: Path, target: Path, labels: list[str], how: dict[str, Any]) -
 
 def main(run: Run) -> None:
     """Train the model of a run, from its last whole checkpoint if there is one."""
+    # The run shows its own progress; the library's bars and advice would fill the log.
+    disable_progress_bar()
+    set_verbosity_error()
     job = cast(ClassifyJob, run.resolved.job)
     switch = StopSwitch().install()
     labels = read_labels(run)
