@@ -57,6 +57,7 @@ def compile_split(
     documents: Sequence[Path],
     output: Path,
     *,
+    root: Path | None = None,
     colour: bool = False,
     allow_lost: int = 0,
     workers: int = 1,
@@ -67,6 +68,7 @@ def compile_split(
     Args:
         documents: ALTO or PAGE files; their order is the order of the rows.
         output: The `.arrow` file.
+        root: Folder that page names are relative to; their bare names when None.
         colour: Keep colour, for networks that read three channels.
         allow_lost: How many lines with text may be lost before this is an error.
         workers: Pages worked on at the same time.
@@ -85,7 +87,7 @@ def compile_split(
     try:
         with pa.OSFile(str(draft), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             rows: list[dict[str, Any]] = []
-            for done, page in enumerate(_pages(documents, colour, workers), start=1):
+            for done, page in enumerate(_pages(documents, root, colour, workers), start=1):
                 report.empty += page.empty
                 report.lost += page.lost
                 for line, image in page.lines:
@@ -128,24 +130,27 @@ class _CompiledPage:
     empty: int = 0
 
 
-def _pages(documents: Sequence[Path], colour: bool, workers: int) -> Iterator[_CompiledPage]:
+def _pages(
+    documents: Sequence[Path], root: Path | None, colour: bool, workers: int
+) -> Iterator[_CompiledPage]:
     """Compiled pages in order; only a few pages more than `workers` are ever held in memory."""
     waiting: deque[Future[_CompiledPage]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for path in documents:
-            waiting.append(pool.submit(_compile_page, path, colour))
+            waiting.append(pool.submit(_compile_page, path, root, colour))
             if len(waiting) > workers + 1:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _compile_page(path: Path, colour: bool) -> _CompiledPage:
+def _compile_page(path: Path, root: Path | None, colour: bool) -> _CompiledPage:
     from deepsynth.families.htr.lines import LostLine, PageImage, extract_line
     from deepsynth.families.htr.png import encode
 
     result = _CompiledPage()
     page = read_page(path)
+    name = path.relative_to(root).with_suffix("").as_posix() if root else page.name
     wanted = [line for line in page.lines if line.text.strip()]
     result.empty = len(page.lines) - len(wanted)
     if not wanted:
@@ -161,7 +166,7 @@ def _compile_page(path: Path, colour: bool) -> _CompiledPage:
         except LostLine as problem:
             result.lost.append(f"{path.name} {line.id}: {problem}")
         else:
-            result.lines.append((CompiledLine(page.name, line.id, line.text), cut))
+            result.lines.append((CompiledLine(name, line.id, line.text), cut))
     return result
 
 

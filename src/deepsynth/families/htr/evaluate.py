@@ -41,7 +41,7 @@ def main(run: Run) -> None:
     on = "test" if manifest.roles()["test"] else "validation"
     lines: list[ScoredLine] = []
     base_lines: list[ScoredLine] = []
-    images: dict[tuple[str, str], bytes] = {}
+    pictures: list[Any] = []
     for index, folder in enumerate(models):
         weights = _weights(folder)
         for part in manifest.roles(index)[on]:
@@ -50,25 +50,24 @@ def main(run: Run) -> None:
             lines += _read(run, job, manifest, weights, arrow, rows)
             if base:
                 base_lines += _read(run, job, manifest, base, arrow, rows)
-            images.update(_images(arrow, rows))
+            pictures += _pictures(arrow)
     final = _final(run, job, manifest, on, lines, base_lines)
     folder = run.path / "evaluation"
     folder.mkdir()
     worst = worst_lines(lines, job.evaluation.worst_lines)
     _write_tables(folder, lines, base_lines)
-    for number, line in enumerate(worst):
-        (folder / f"worst-{number:02d}.png").write_bytes(images[line.page, line.line])
+    for number, index in enumerate(worst):
+        (folder / f"worst-{number:02d}.png").write_bytes(pictures[index])
     if manifest.folds:
         _keep_best_fold(run, models)
     durable.write_json(run.path / "metrics.json", final)
     write_report(run, final, manifest, lines, worst, base_lines)
 
 
-def worst_lines(lines: list[ScoredLine], most: int) -> list[ScoredLine]:
-    """The lines with the highest CER, wrong ones only, longer ones first among equals."""
-    wrong = [line for line in lines if line.errors]
-    order = sorted(wrong, key=lambda line: (-line.cer, -line.characters, line.page, line.line))
-    return order[:most]
+def worst_lines(lines: list[ScoredLine], most: int) -> list[int]:
+    """Where the lines with the highest CER are, wrong ones only; longer ones first among equals."""
+    wrong = [index for index, line in enumerate(lines) if line.errors]
+    return sorted(wrong, key=lambda index: (-lines[index].cer, -lines[index].characters))[:most]
 
 
 def _read(
@@ -136,22 +135,21 @@ def _final(
     }
 
 
-def _images(arrow: Path, rows: list[CompiledLine]) -> dict[tuple[str, str], bytes]:
+def _pictures(arrow: Path) -> list[Any]:
     """The picture of each line; memory-mapped, so only the ones used are read."""
     import pyarrow as pa
 
     table = pa.ipc.open_file(pa.memory_map(str(arrow), "rb")).read_all().column("lines")
-    return {(row.page, row.line): table[index]["im"].as_buffer() for index, row in enumerate(rows)}
+    return [row["im"].as_buffer() for row in table]
 
 
 def _write_tables(folder: Path, lines: list[ScoredLine], base: list[ScoredLine]) -> None:
-    before = {(line.page, line.line): line for line in base}
     with (folder / "lines.jsonl").open("w", encoding="utf-8") as stream:
-        for line in lines:
+        for index, line in enumerate(lines):
             entry = asdict(line) | {"cer": round(line.cer, 4)}
-            if (line.page, line.line) in before:
-                entry["base_prediction"] = before[line.page, line.line].prediction
-                entry["base_errors"] = before[line.page, line.line].errors
+            if base:
+                entry["base_prediction"] = base[index].prediction
+                entry["base_errors"] = base[index].errors
             stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
     _write_csv(folder / "pages.csv", scores.page_rates(lines))
     _write_csv(folder / "confusions.csv", scores.confusions(lines))

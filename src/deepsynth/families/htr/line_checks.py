@@ -28,7 +28,7 @@ LINE_FINDINGS: dict[str, tuple[Severity, str, str]] = {
     "text-empty": (
         Severity.WARNING,
         "without text; they are left out of training",
-        "Transcribe them, or remove them: " + REPAIR,
+        "Transcribe them; `deepsynth repair` removes them in a copy.",
     ),
     "text-whitespace": (
         Severity.WARNING,
@@ -58,17 +58,17 @@ LINE_FINDINGS: dict[str, tuple[Severity, str, str]] = {
     "baseline-missing": (
         Severity.ERROR,
         "without a baseline; Kraken drops them silently",
-        "Draw the baselines, or remove the lines: " + REPAIR,
+        "Draw the baselines, or remove the lines: `deepsynth repair --drop-unusable`.",
     ),
     "baseline-point": (
         Severity.ERROR,
         "with a baseline of a single point; Kraken drops them silently",
-        "Draw the baselines again, or remove the lines: " + REPAIR,
+        "Draw the baselines again, or remove the lines: `deepsynth repair --drop-unusable`.",
     ),
     "baseline-short": (
         Severity.ERROR,
         f"with a baseline under {geometry.MIN_BASELINE_PX} px; Kraken drops them silently",
-        "Draw the baselines again, or remove the lines: " + REPAIR,
+        "Draw the baselines again, or remove the lines: `deepsynth repair --drop-unusable`.",
     ),
     "baseline-reversed": (
         Severity.ERROR,

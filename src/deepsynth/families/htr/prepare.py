@@ -105,6 +105,7 @@ def main(run: Run) -> None:
         report = compile_split(
             [source / page for page in pages],
             output,
+            root=source,
             colour=_channels(run, job) == 3,
             allow_lost=job.data.allow_lost,
             workers=os.cpu_count() or 1,

@@ -71,10 +71,19 @@ def write_report(
     final: dict[str, Any],
     manifest: Manifest,
     lines: Sequence[ScoredLine],
-    worst: Sequence[ScoredLine],
+    worst: Sequence[int],
     base: Sequence[ScoredLine],
 ) -> None:
-    """Write the page from the figures and what the other steps left in the run."""
+    """Write the page from the figures and what the other steps left in the run.
+
+    Args:
+        run: The run.
+        final: The content of `metrics.json`.
+        manifest: Of the run's data.
+        lines: Every line read.
+        worst: Positions in `lines` of those to show, in the order of their pictures.
+        base: The same lines read by the base model, or none.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     from deepsynth.families.htr import scores
@@ -87,15 +96,14 @@ def write_report(
         lstrip_blocks=True,
     )
     environment.filters["percent"] = percent
-    before = {(line.page, line.line): line for line in base}
     shown = [
         {
-            "line": line,
-            "base": before.get((line.page, line.line)),
-            "difference": scores.difference(line.truth, line.prediction),
+            "line": lines[index],
+            "base": base[index] if base else None,
+            "difference": scores.difference(lines[index].truth, lines[index].prediction),
             "picture": _inline(run.path / "evaluation" / f"worst-{number:02d}.png"),
         }
-        for number, line in enumerate(worst)
+        for number, index in enumerate(worst)
     ]
     page = environment.get_template("report.html.j2").render(
         name=run.path.name,
@@ -103,7 +111,6 @@ def write_report(
         where=_where(final),
         interval=interval,
         manifest=manifest,
-        trained=[part for part in manifest.parts.values() if part.name != "test"],
         pages=scores.page_rates(lines),
         confusions=scores.confusions(lines)[:_CONFUSIONS],
         worst=shown,

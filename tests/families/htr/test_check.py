@@ -1,0 +1,283 @@
+"""Every oddity of real ground truth, planted in a clean copy, is found; a clean copy is clean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from deepsynth.checks import Severity
+from deepsynth.errors import DataError
+from deepsynth.families.htr.check import check_ground_truth
+from deepsynth.families.htr.page_checks import check_file
+from tests.families.htr.conftest import SHARED
+
+Plant = Callable[[Path], None]
+
+
+def edit(pattern: str, replacement: str, count: int = 1) -> Plant:
+    """Change the XML of a page by a regular expression that must match."""
+
+    def plant(path: Path) -> None:
+        text = path.read_text(encoding="utf-8")
+        changed, made = re.subn(pattern, replacement, text, count=count, flags=re.DOTALL)
+        assert made, f"{pattern} is not in the page"
+        path.write_text(changed, encoding="utf-8")
+
+    return plant
+
+
+def write(content: bytes) -> Plant:
+    return lambda path: path.write_bytes(content) and None
+
+
+def on_image(change: Callable[[Path], None]) -> Plant:
+    return lambda path: change(path.with_suffix(".png"))
+
+
+def truncate(image: Path) -> None:
+    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+
+
+def rotate(image: Path) -> None:
+    with Image.open(image) as opened:
+        opened.load()
+        exif = opened.getexif()
+        exif[274] = 6
+        opened.save(image, exif=exif)
+
+
+def shrink(image: Path) -> None:
+    with Image.open(image) as opened:
+        opened.resize((opened.width // 2, opened.height // 2)).save(image)
+
+
+BOMB = b"""<?xml version="1.0"?><!DOCTYPE alto [<!ENTITY a "aaaaaaaaaa">
+<!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;">]>
+<alto xmlns="http://www.loc.gov/standards/alto/ns-v4#"><Description>&c;</Description></alto>"""
+EXTERNAL = b"""<?xml version="1.0"?><!DOCTYPE alto [<!ENTITY x SYSTEM "file:///etc/hostname">]>
+<alto xmlns="http://www.loc.gov/standards/alto/ns-v4#"><Description>&x;</Description></alto>"""
+METS = b'<mets xmlns="http://www.loc.gov/METS/"><fileSec/></mets>'
+TEI = b'<TEI xmlns="http://www.tei-c.org/ns/1.0"><text/></TEI>'
+
+# code, what to plant, the line id the finding must name ("" when it is about the whole file)
+PAGE_PLANTS: list[tuple[str, Plant, str]] = [
+    ("xml-empty", write(b""), ""),
+    ("xml-malformed", edit("</PcGts>", ""), ""),
+    ("xml-entities", write(BOMB), ""),
+    ("xml-entities", write(EXTERNAL), ""),
+    ("xml-not-ground-truth", write(METS), ""),
+    ("xml-not-ground-truth", write(TEI), ""),
+    ("image-not-named", edit(' imageFilename="[^"]*"', ""), ""),
+    ("image-missing", on_image(lambda image: image.unlink()), ""),
+    ("image-outside-folder", edit('imageFilename="', 'imageFilename="../'), ""),
+    ("image-name-case", edit(r"p003\.png", "P003.png"), ""),
+    ("image-name-extension", edit(r"p003\.png", "p003.jpg"), ""),
+    ("image-unreadable", on_image(lambda image: image.write_bytes(b"no image") and None), ""),
+    ("image-truncated", on_image(truncate), ""),
+    ("image-rotated", on_image(rotate), ""),
+    ("image-size-mismatch", on_image(shrink), ""),
+    ("page-no-lines", edit("<TextLine.*</TextLine>", ""), ""),
+    ("id-duplicate", edit('id="l2"', 'id="l1"'), "l1"),
+    ("id-missing", edit(' id="l1"', ""), ""),
+    ("text-empty", edit("<Unicode>[^<]*", "<Unicode>"), "l0"),
+    ("text-whitespace", edit("<Unicode>", "<Unicode> "), "l0"),
+    ("text-whitespace", edit("<Unicode>[^<]*", "<Unicode>deux  mots"), "l0"),
+    ("text-whitespace", edit("<Unicode>[^<]*", "<Unicode>deux\u00a0mots"), "l0"),
+    ("text-control", edit("<Unicode>", "<Unicode>\u00ad"), "l0 U+00AD"),
+    ("text-private-use", edit("<Unicode>", "<Unicode>\ue000"), "l0 U+E000"),
+    (
+        "text-alternatives",
+        edit("(<TextEquiv>.*?</TextEquiv>)", r"\1<TextEquiv><Unicode>x</Unicode></TextEquiv>"),
+        "l0",
+    ),
+    ("baseline-missing", edit("<Baseline[^>]*>", ""), "l0"),
+    ("baseline-point", edit('<Baseline points="[^"]*"', '<Baseline points="50,60"'), "l0"),
+    ("baseline-short", edit('<Baseline points="[^"]*"', '<Baseline points="50,60 53,60"'), "l0"),
+    (
+        "baseline-reversed",
+        edit(r'<Baseline points="(\S+) (\S+)"', r'<Baseline points="\2 \1"'),
+        "l0",
+    ),
+    (
+        "baseline-outside-page",
+        edit('<Baseline points="([^"]*)"', r'<Baseline points="\1 900,52"'),
+        "l0",
+    ),
+    (
+        "baseline-outside-polygon",
+        edit('<Baseline points="[^"]*"', '<Baseline points="40,500 300,500"'),
+        "l0",
+    ),
+    ("polygon-missing", edit('(<TextLine id="l0"[^>]*>\\s*)<Coords[^>]*>', r"\1"), "l0"),
+    (
+        "polygon-degenerate",
+        edit('(id="l0"[^>]*>\\s*<Coords points=)"[^"]*"', r'\1"30,30 400,30"'),
+        "l0",
+    ),
+    (
+        "polygon-outside-page",
+        edit('(id="l0"[^>]*>\\s*<Coords points=)"([^"]*)"', r'\1"\2 -3,40"'),
+        "l0",
+    ),
+]
+ALTO_PLANTS: list[tuple[str, Plant, str]] = [
+    ("xml-malformed", edit("</alto>", ""), ""),
+    ("image-not-named", edit("<fileName>[^<]*</fileName>", ""), ""),
+    ("unit-not-pixel", edit("pixel", "mm10"), ""),
+    ("tag-undeclared", edit('TAGREFS="LT1"', 'TAGREFS="LT9"'), ""),
+    ("page-no-lines", edit("<TextLine.*</TextLine>", ""), ""),
+    ("id-duplicate", edit('ID="l2"', 'ID="l1"'), "l1"),
+    ("text-empty", edit('CONTENT="[^"]*"', 'CONTENT=""'), "l0"),
+    ("text-unspaced", edit("(<String [^>]*>)", r"\1\1"), "l0"),
+    ("baseline-missing", edit(' BASELINE="[^"]*"', ""), "l0"),
+    ("baseline-missing", edit(' BASELINE="[^"]*"', ' BASELINE="52"'), "l0"),
+    ("baseline-point", edit(' BASELINE="[^"]*"', ' BASELINE="50 60"'), "l0"),
+    ("baseline-short", edit(' BASELINE="[^"]*"', ' BASELINE="50 60 53 60"'), "l0"),
+    (
+        "baseline-reversed",
+        edit(r' BASELINE="(\S+ \S+) (\S+ \S+)"', r' BASELINE="\2 \1"'),
+        "l0",
+    ),
+    ("polygon-missing", edit("<Shape>.*?</Shape>", ""), "l0"),
+]
+
+
+def assert_found(folder: Path, code: str, plant: Plant, line: str) -> None:
+    path = folder / "p003.xml"
+    plant(path)
+    findings = [f for f in check_file(path).findings if f.code == code]
+    assert findings, f"{code} is not found: {[f.code for f in check_file(path).findings]}"
+    (finding,) = findings
+    assert Path(finding.where.rpartition(":")[0] or finding.where).stem == "p003" or (
+        Path(finding.where).stem == "p003"
+    )
+    assert finding.fix, "a finding says what to do"
+    assert not line or line in finding.examples
+
+
+@pytest.mark.parametrize(("code", "plant", "line"), PAGE_PLANTS)
+def test_oddity_in_page_xml_is_found(page_folder: Path, code: str, plant: Plant, line: str):
+    assert_found(page_folder, code, plant, line)
+
+
+@pytest.mark.parametrize(("code", "plant", "line"), ALTO_PLANTS)
+def test_oddity_in_alto_is_found(alto_folder: Path, code: str, plant: Plant, line: str):
+    assert_found(alto_folder, code, plant, line)
+
+
+@pytest.mark.parametrize("form", ["page_folder", "alto_folder"])
+def test_clean_pages_have_no_finding_but_their_size(form: str, request: pytest.FixtureRequest):
+    result = check_ground_truth(request.getfixturevalue(form), rare=1)
+    assert [finding.code for finding in result.findings] == ["size"]
+    assert (len(result.pages), result.lines) == (12, 48)
+    assert result.characters == sum(result.alphabet.values()) > 500
+
+
+def test_both_formats_say_the_same_lines(page_folder: Path, alto_folder: Path):
+    pages = check_ground_truth(page_folder).pages
+    altos = check_ground_truth(alto_folder).pages
+    for page, alto in zip(pages, altos, strict=True):
+        for one, other in zip(page.lines, alto.lines, strict=True):
+            assert (one.text, one.baseline, one.polygon, one.tags) == (
+                other.text,
+                other.baseline,
+                other.polygon,
+                other.tags,
+            )
+
+
+@pytest.mark.parametrize("version", ["2", "3", "4"])
+def test_alto_versions_are_read(alto_folder: Path, version: str):
+    edit("ns-v4#", f"ns-v{version}#")(alto_folder / "p000.xml")
+    check = check_file(alto_folder / "p000.xml")
+    assert check.page
+    assert check.page.version == version
+    assert len(check.page.lines) == 4
+
+
+@pytest.mark.parametrize("version", ["2013-07-15", "2016-07-15", "2017-07-15", "2018-07-15"])
+def test_page_versions_are_read(page_folder: Path, version: str):
+    edit("2019-07-15", version)(page_folder / "p000.xml")
+    check = check_file(page_folder / "p000.xml")
+    assert check.page
+    assert check.page.version == version
+    assert len(check.page.lines) == 4
+
+
+def test_entities_are_not_expanded(page_folder: Path):
+    secret = page_folder / "secret.txt"
+    secret.write_text("KEEP OUT", encoding="utf-8")
+    (page_folder / "p000.xml").write_bytes(
+        EXTERNAL.replace(b"file:///etc/hostname", secret.as_uri().encode())
+    )
+    check = check_file(page_folder / "p000.xml")
+    assert check.page is None
+    assert "KEEP OUT" not in str(check.findings)
+
+
+def test_hidden_files_are_named_and_ignored(page_folder: Path):
+    (page_folder / "._p000.xml").write_bytes(b"\0\5\x16\7")
+    (page_folder / ".DS_Store").write_bytes(b"\0")
+    result = check_ground_truth(page_folder)
+    assert len(result.pages) == 12
+    (finding,) = [f for f in result.findings if f.code == "hidden-files"]
+    assert set(finding.examples) == {"._p000.xml", ".DS_Store"}
+
+
+def test_few_pages_offer_two_ways_on(page_folder: Path):
+    for number in range(3, 12):
+        (page_folder / f"p{number:03d}.xml").unlink()
+    (finding,) = [f for f in check_ground_truth(page_folder).findings if f.code == "few-pages"]
+    assert "split.test: 0" in finding.fix
+    assert "split.folds" in finding.fix
+
+
+def test_a_page_in_two_splits_is_an_error_and_twice_in_one_a_warning(page_folder: Path):
+    (page_folder / "p001.png").write_bytes((page_folder / "p000.png").read_bytes())
+
+    def duplicates(first: str, second: str) -> Severity:
+        splits = {"p000.xml": first, "p001.xml": second}
+        findings = check_ground_truth(page_folder, splits=splits).findings
+        (finding,) = [f for f in findings if f.code == "page-duplicate"]
+        return finding.severity
+
+    assert duplicates("train", "test") is Severity.ERROR
+    assert duplicates("train", "train") is Severity.WARNING
+
+
+def test_rare_mixed_and_lacking_characters_are_shown(page_folder: Path):
+    edit("<Unicode>", "<Unicode>œ")(page_folder / "p000.xml")
+    edit("<Unicode>", "<Unicode>e\u0301te\u0301 ")(page_folder / "p001.xml")
+    edit("<Unicode>", "<Unicode>été ")(page_folder / "p002.xml")
+    result = check_ground_truth(page_folder, codec="abcdefghijklmnopqrstuvwxyz éàèêûâî")
+    by_code = {finding.code: finding for finding in result.findings}
+    assert any("U+0153" in shown for shown in by_code["text-rare-characters"].examples)
+    assert by_code["text-normal-form"].examples == ("p001.xml l0",)
+    assert "two spellings" in by_code["text-normal-form"].what
+    assert any("U+0153" in shown for shown in by_code["model-lacks-characters"].examples)
+
+
+def test_a_huge_scan_is_refused_without_decoding(page_folder: Path):
+    Image.new("1", (30_000, 6_500)).save(page_folder / "p003.png")
+    assert_found(page_folder, "image-too-large", lambda path: None, "")
+
+
+def test_folders_without_ground_truth_are_refused(tmp_path: Path):
+    with pytest.raises(DataError, match="no such folder"):
+        check_ground_truth(tmp_path / "nowhere")
+    (tmp_path / "scan.png").write_bytes(b"")
+    with pytest.raises(DataError, match="no XML file") as refused:
+        check_ground_truth(tmp_path)
+    assert "Export" in str(refused.value)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the real ground truth is not here")
+@pytest.mark.parametrize("name", ["celestine", "cremma-mss-20"])
+def test_real_clean_sets_have_no_error(name: str):
+    result = check_ground_truth(SHARED / name)
+    assert result.lines in (144, 224)
+    assert [f for f in result.findings if f.severity is Severity.ERROR] == []
