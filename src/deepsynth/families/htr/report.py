@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from deepsynth.run import Run
 
 _CONFUSIONS = 30
+_CURVES = {
+    "cer": "character error rate on the validation pages",
+    "baseline_f1": "F1 of the baselines on the validation pages",
+}
 _WIDTH, _HEIGHT, _MARGIN = 720, 220, 36
 
 
@@ -131,15 +135,15 @@ def shown_settings(settings: dict[str, Setting]) -> dict[str, Setting]:
     }
 
 
-def draw_curve(metrics: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Character error rate on the validation pages after each pass, as points of an SVG line.
+def draw_curve(metrics: Sequence[dict[str, Any]], figure: str = "cer") -> dict[str, Any] | None:
+    """A figure on the validation pages after each pass, as points of an SVG line.
 
     Each fold has its own line. None when there is nothing to draw.
     """
-    names = sorted({name for point in metrics for name in point if name.startswith("cer")})
+    names = sorted({name for point in metrics for name in point if name.startswith(figure)})
     curves = {
         name: [
-            (point["epoch" + name[3:]], point[name])
+            (point["epoch" + name.removeprefix(figure)], point[name])
             for point in metrics
             if point.get(name) is not None
         ]
@@ -160,6 +164,7 @@ def draw_curve(metrics: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
         "width": _WIDTH,
         "height": _HEIGHT,
         "margin": _MARGIN,
+        "title": _CURVES[figure],
         "last": int(last),
         "top": percent(top),
         "lines": [

@@ -1,0 +1,120 @@
+"""Step `evaluate` for segmentation: baselines and regions found on the held-out pages.
+
+Writes `metrics.json`, `evaluation/` and `report.html`. Baselines are scored by Kraken: one counts
+as found when it lies within `segmentation.baseline_tolerance` pixels of the true one. Regions are
+scored by intersection over union of their pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from kraken.configs import BLLASegmentationTestDataConfig, BLLASegmentationTrainingConfig
+from kraken.train import KrakenTrainer
+from kraken.train.blla import BLLASegmentationDataModule, BLLASegmentationModel
+
+from deepsynth import durable
+from deepsynth.checks.report import read_findings
+from deepsynth.execution import step_process
+from deepsynth.families.htr.prepared import ground_truth_folder, htr_job, read_manifest
+from deepsynth.families.htr.report import draw_curve, headline, percent, shown_settings
+from deepsynth.families.htr.segmentation_data import read_pages
+from deepsynth.families.htr.training import quieten
+from deepsynth.run import Run
+
+
+def main(run: Run) -> None:
+    """Score the segmentation model of a run and write the report."""
+    quieten()
+    job, manifest = htr_job(run), read_manifest(run)
+    on = "test" if "test" in manifest.parts else "validation"
+    names = manifest.parts[on].pages
+    pages = read_pages(
+        ground_truth_folder(run, "evaluate"),
+        names,
+        job.segmentation.line_classes,
+        job.segmentation.region_classes,
+    )
+    weights = next(
+        path
+        for name in ("best.safetensors", "best.mlmodel")
+        if (path := run.path / "model" / name).is_file()
+    )
+    final: dict[str, Any] = {
+        "task": "segmentation",
+        "measured_on": on,
+        "pages": len(names),
+        "baseline_tolerance_px": job.segmentation.baseline_tolerance,
+        **score(weights, pages, job.segmentation.baseline_tolerance),
+        "training": durable.read_json(run.path / "training" / "summary.json"),
+    }
+    folder = run.path / "evaluation"
+    folder.mkdir()
+    durable.write_json(folder / "classes.json", final["line_types"])
+    durable.write_json(run.path / "metrics.json", final)
+    _write_report(run, final)
+
+
+def score(weights: Path, pages: list[dict[str, Any]], tolerance: float) -> dict[str, Any]:
+    """Baseline precision, recall and F1, and region overlap, of a model on pages."""
+    config = BLLASegmentationTrainingConfig(bl_tol=tolerance)
+    module = BLLASegmentationModel.load_from_weights(weights, config)
+    data = BLLASegmentationDataModule(
+        BLLASegmentationTestDataConfig(
+            test_data=pages, format_type=None, num_workers=0, test_class_mapping_mode="canonical"
+        )
+    )
+    trainer = KrakenTrainer(
+        accelerator="cpu",
+        devices=1,
+        enable_progress_bar=False,
+        enable_summary=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    found = trainer.test(module, data, verbose=False)
+    return {
+        "baseline_precision": _number(found.bl_precision),
+        "baseline_recall": _number(found.bl_recall),
+        "baseline_f1": _number(found.bl_f1),
+        "region_iou": _number(found.region_iu),
+        "mean_iou": _number(found.mean_iu),
+        "line_types": {
+            name: {key: _number(each[key]) for key in ("precision", "recall", "f1")}
+            for name, each in (found.bl_detection_per_class or {}).items()
+        },
+    }
+
+
+def _number(value: Any) -> float | None:
+    if value is None or not math.isfinite(float(value)):
+        return None
+    return float(value)
+
+
+def _write_report(run: Run, final: dict[str, Any]) -> None:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = percent
+    page = environment.get_template("report_segmentation.html.j2").render(
+        name=run.path.name,
+        final=final,
+        headline=headline(final),
+        curve=draw_curve(run.metrics(), "baseline_f1"),
+        findings=read_findings(run.path / "checks"),
+        settings=shown_settings(run.resolved.settings),
+    )
+    durable.write_text(run.path / "report.html", page)
+
+
+if __name__ == "__main__":
+    step_process(main)
