@@ -25,41 +25,52 @@ NEXT_ITEM, KIND, STARTED = range(3)
 WORD, X, Y = range(3)
 """Columns of the table of placed words."""
 
+UNKNOWN, JOINED = -(1 << 30), -(1 << 30) + 1
+"""Advances of a pair of letters not met yet, and of one that is more than two letters side by side."""
+
+# All kernels are in this file: the compiler's cache does not notice a change in another one.
 _compile: Any = njit(cache=True, nogil=True, boundscheck=False)
 
 
 @_compile
 def draw_word(
-    glyphs: Array, ink: Array, atlas: Array, canvas: Array, origin: int, baseline: int
+    glyphs: Array, ink: Array, atlas: Array, canvas: Array, origin: int, baseline: int, box: Array
 ) -> bool:
-    """Draw glyphs (row of `ink`, x, y in 1/64 pixel) on `canvas`; False if ink fell outside it."""
+    """Draw glyphs (row of `ink`, x, y in 1/64 pixel) on `canvas`; False if ink fell outside it.
+
+    `box` receives the first and last column and row with ink, the last exclusive.
+    """
     rows, columns = canvas.shape
+    box[0], box[1], box[2], box[3] = columns, 0, rows, 0
     for g in range(glyphs.shape[0]):
         glyph = glyphs[g, 0]
         offset, width, height = ink[glyph, 0], ink[glyph, 1], ink[glyph, 2]
+        if width == 0:
+            continue
         x = origin + (glyphs[g, 1] + 32 >> 6) + ink[glyph, 3]
         y = baseline - (glyphs[g, 2] + 32 >> 6) + ink[glyph, 4]
+        if x < 0 or x + width > columns or y < 0 or y + height > rows:
+            return False
+        box[0], box[1] = min(box[0], x), max(box[1], x + width)
+        box[2], box[3] = min(box[2], y), max(box[3], y + height)
         for r in range(height):
-            for c in range(width):
-                value = atlas[offset + r * width + c]
-                if value == 0:
-                    continue
-                if not (0 <= y + r < rows and 0 <= x + c < columns):
-                    return False
-                total = canvas[y + r, x + c] + value
-                canvas[y + r, x + c] = total if total < 255 else 255
+            source = np.uintp(offset + r * width)
+            target = canvas[y + r, x : x + width]
+            for c in range(np.uintp(width)):
+                total = np.int32(target[c]) + np.int32(atlas[source + c])
+                target[c] = min(total, 255)
     return True
 
 
 @_compile
 def keep_word(
-    canvas: Array, columns: int, origin: int, bits: int, pool: Array, used: int, word: Array
+    canvas: Array, box: Array, origin: int, bits: int, pool: Array, used: int, word: Array
 ) -> int:
-    """Move the ink on `canvas` into `pool` as page bytes and clear the canvas.
+    """Move the ink in `box` of `canvas` into `pool` as page bytes and clear it.
 
     Args:
         canvas: (rows, columns) ink, 0 none to 255 black.
-        columns: Columns in use.
+        box: Where the ink is.
         origin: Column where the word starts, a multiple of the pixels in a cell.
         bits: 8, or 4 to keep 16 greys and pack two pixels in a byte.
         pool: Bytes of all words, to append to.
@@ -69,36 +80,122 @@ def keep_word(
     Returns:
         The bytes of `pool` in use afterwards, or -1 when it is too small; nothing is moved then.
     """
-    top, bottom, left, right = canvas.shape[0], 0, columns, 0
-    for r in range(canvas.shape[0]):
-        for c in range(columns):
-            if canvas[r, c]:
-                top = min(top, r)
-                bottom = r + 1
-                left = min(left, c)
-                right = max(right, c + 1)
+    left, right, top, bottom = box[0], box[1], box[2], box[3]
     if bottom == 0:
         top, left, right = 0, origin, origin
     pixels = 8 // bits
     first = left // pixels
     last = (right + pixels - 1) // pixels
-    if used + (bottom - top) * (last - first) > len(pool):
+    length = last - first
+    if used + (bottom - top) * length > len(pool):
         return -1
     for r in range(top, bottom):
         for cell in range(first, last):
             if bits == 8:
-                pool[used] = 255 - canvas[r, cell]
+                pool[used + cell - first] = 255 - canvas[r, cell]
             else:
                 high = (np.int32(canvas[r, 2 * cell]) * 15 + 127) // 255
                 low = (np.int32(canvas[r, 2 * cell + 1]) * 15 + 127) // 255
-                pool[used] = 255 - (high << 4 | low)
-            used += 1
+                pool[used + cell - first] = 255 - (high << 4 | low)
+        used += length
+        for c in range(first * pixels, last * pixels):
+            canvas[r, c] = 0
     word[TOP] = top
     word[BOTTOM] = bottom
     word[LEFT] = first - origin // pixels
     word[RIGHT] = last - origin // pixels
-    canvas[:, :columns] = 0
     return used
+
+
+@_compile
+def draw_words(
+    codes: Array,
+    ends: Array,
+    letter: Array,
+    glyph: Array,
+    advance: Array,
+    ink: Array,
+    atlas: Array,
+    canvas: Array,
+    origin: int,
+    baseline: int,
+    widest: int,
+    bits: int,
+    pool: Array,
+    used: int,
+    words: Array,
+    where: Array,
+    count: int,
+    numbers: Array,
+) -> tuple[int, int]:
+    """Draw and keep words; `numbers` gets each one's number, or -1 when it is not for here.
+
+    Args:
+        codes: Code points of all words, one after the other.
+        ends: Where each word ends in `codes`.
+        letter: Number of a code point, 0 when not known.
+        glyph: Row of `ink` of each letter.
+        advance: (letters, letters) advance in 1/64 pixel before each next letter; 0 ends a word.
+        ink: Of the typeface, as is `atlas`.
+        atlas: See `Typeface`.
+        canvas: (rows, columns) clear.
+        origin: Column where words start.
+        baseline: Row of the baseline.
+        widest: A wider word (1/64 pixel) is not for here.
+        bits: Per pixel of the page.
+        pool: Bytes of all words.
+        used: Of them in use.
+        words: Word table.
+        where: Start of each word in the pool.
+        count: Words in the table.
+        numbers: To fill.
+
+    Returns:
+        The new `used` and `count`; `used` is -1 - old when the pool was too small for a word,
+        which is then the first with number -2.
+    """
+    start = 0
+    box = np.empty(4, np.int64)
+    places = np.empty((len(codes) + 1, 3), np.int32)
+    for n in range(len(ends)):
+        end = ends[n]
+        x = 0
+        fits = end > start
+        for i in range(start, end):
+            a = letter[codes[i]] if codes[i] < 65536 else 0
+            b = 0
+            if i + 1 < end:
+                b = letter[codes[i + 1]] if codes[i + 1] < 65536 else 0
+                fits = fits and b > 0
+            step = advance[a, b]
+            if a == 0 or step <= JOINED or not fits:
+                fits = False
+                break
+            places[i - start, 0] = glyph[a]
+            places[i - start, 1] = x
+            places[i - start, 2] = 0
+            x += step
+        numbers[n] = -1
+        if fits and x <= widest:
+            drawn = draw_word(
+                places[: end - start], ink, atlas, canvas, origin, baseline, box
+            )
+            if not drawn:
+                canvas[:] = 0
+            else:
+                kept = keep_word(canvas, box, origin, bits, pool, used, words[count])
+                if kept < 0:
+                    canvas[:] = 0
+                    numbers[n] = -2
+                    return -1 - used, count
+                cells = 8 // bits
+                words[count, ADVANCE] = ((x + 32 >> 6) + cells - 1) // cells
+                where[count] = used
+                used = kept
+                numbers[n] = count
+                count += 1
+        start = end
+    return used, count
 
 
 @_compile
@@ -184,15 +281,18 @@ def draw_page(
     page[:] = 255
     for r in range(rows):
         page[r, 0] = 0
+    # Unsigned numbers: with signed ones every access would first be tested for a negative index.
+    flat = page.reshape(-1)
     for i in range(count):
         w = placed[i, WORD]
         start = 1 + placed[i, X] + words[w, LEFT]
-        length = words[w, RIGHT] - words[w, LEFT]
-        if start < 1 or start + length > stride:
+        length = np.uintp(words[w, RIGHT] - words[w, LEFT])
+        if start < 1 or start + words[w, RIGHT] - words[w, LEFT] > stride:
             continue
-        source = where[w]
-        y = placed[i, Y]
-        for r in range(y + words[w, TOP], y + words[w, BOTTOM]):
+        source = np.uintp(where[w])
+        target = np.uintp((placed[i, Y] + words[w, TOP]) * stride + start)
+        for _ in range(words[w, TOP], words[w, BOTTOM]):
             for c in range(length):
-                page[r, start + c] = pool[source + c]
+                flat[target + c] = pool[source + c]
             source += length
+            target += np.uintp(stride)

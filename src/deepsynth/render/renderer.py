@@ -10,7 +10,8 @@ from deepsynth.render.degrade import Degrader
 from deepsynth.render.fonts import coverage, find_fonts, install_hint
 from deepsynth.render.settings import PageSettings
 from deepsynth.render.shaped import ShapedTypesetter
-from deepsynth.render.typeset import NeedsShaping, Typesetter
+from deepsynth.render.typeset import Typesetter
+from deepsynth.render.words import NeedsShaping
 
 
 class BadDocument(ValueError):

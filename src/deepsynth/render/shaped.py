@@ -24,10 +24,11 @@ from deepsynth.render.fonts import Font
 from deepsynth.render.glyphs import open_face
 from deepsynth.render.png import encode_grey
 from deepsynth.render.settings import PageSettings
+from deepsynth.render.words import HEADING_SCALE
 
 _CHUNK = 4000
 """Characters given to Pango at once: its time grows faster than the text."""
-_HEADING_SCALE = {1: 1.6, 2: 1.35, 3: 1.15}
+
 _EM_SPACE = "\u2003"
 
 # Emoji are bitmaps of one size; without the rule they would be drawn at that size.
@@ -180,7 +181,7 @@ def _markup(text: str, size_px: int) -> Iterator[str]:
         start = _EM_SPACE * (2 * block.depth) + f"{block.marker} " if block.marker else ""
         for part in _parts(start + block.text):
             if block.heading:
-                points = round(size_px * _HEADING_SCALE[block.heading] * 1024)
+                points = round(size_px * HEADING_SCALE[block.heading] * 1024)
                 lines.append(f'<span size="{points}" weight="bold">{escape(part)}</span>')
             else:
                 lines.append(escape(part))

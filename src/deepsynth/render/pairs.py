@@ -1,0 +1,101 @@
+"""Words from pairs of letters: what HarfBuzz says, without asking it for every new word.
+
+In most words each letter becomes one glyph, and how far it advances depends on the next letter
+alone (kerning). Then HarfBuzz need be asked once per pair of letters, not once per word. Pairs that
+join, shift or stack (ligatures, combining marks) are marked, and words with them are left to it.
+The result is the same, which the tests verify; fonts with rules over three letters are not for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from deepsynth.render import layout
+from deepsynth.render.glyphs import Typeface
+
+Array = np.ndarray[Any, Any]
+
+_LETTERS = 1024
+_PLANE = 1 << 16
+
+class PairShaper:
+    """The letters and pairs of one typeface met so far."""
+
+    def __init__(self, face: Typeface) -> None:
+        self._face = face
+        self.letter: Array = np.zeros(_PLANE, np.int16)
+        self.glyph: Array = np.zeros(_LETTERS, np.int32)
+        self.advance: Array = np.full((_LETTERS, _LETTERS), layout.UNKNOWN, np.int32)
+        self._letters = 1
+        self._nominal: dict[str, tuple[int, int]] = {}
+
+    def learn(self, word: str) -> None:
+        """Ask HarfBuzz about the letters and pairs of `word` not met before."""
+        for char in word:
+            if self.letter[ord(char) & 0xFFFF] == 0 and ord(char) < _PLANE:
+                self._learn_letter(char)
+        for first, second in zip(word, word[1:], strict=False):
+            if first in self._nominal and second in self._nominal:
+                a, b = self.letter[ord(first)], self.letter[ord(second)]
+                if self.advance[a, b] == layout.UNKNOWN:
+                    self.advance[a, b] = self._advance(first, second)
+
+    def _learn_letter(self, char: str) -> None:
+        glyphs, advance = self._face.shape(char)
+        if self._letters == _LETTERS or len(glyphs) != 1 or glyphs[0][2] or glyphs[0][3]:
+            return
+        number = self._letters
+        self._letters += 1
+        self._nominal[char] = glyphs[0][0], advance
+        self.letter[ord(char)] = number
+        self.glyph[number] = self._face.drawn(glyphs[0][0])
+        self.advance[number, 0] = advance
+
+    def _advance(self, first: str, second: str) -> int:
+        glyphs, total = self._face.shape(first + second)
+        expected = [self._nominal[first][0], self._nominal[second][0]]
+        if [glyph for glyph, *_ in glyphs] != expected or any(y for *_, y, _ in glyphs):
+            return layout.JOINED
+        step, width = glyphs[1][2], self._nominal[second][1]
+        return step if step == glyphs[0][4] and total == step + width else layout.JOINED
+
+    def draw(
+        self,
+        codes: Array,
+        ends: Array,
+        canvas: Array,
+        origin: int,
+        baseline: int,
+        widest: int,
+        bits: int,
+        pool: Array,
+        used: int,
+        words: Array,
+        where: Array,
+        count: int,
+    ) -> tuple[Array, int, int]:
+        """Draw words into the tables; see `layout.draw_words`. Returns their numbers, used and count."""
+        numbers = np.full(len(ends), -1, np.int64)
+        used, count = layout.draw_words(
+            codes,
+            ends,
+            self.letter,
+            self.glyph,
+            self.advance,
+            self._face.ink,
+            self._face.atlas,
+            canvas,
+            origin,
+            baseline,
+            widest,
+            bits,
+            pool,
+            used,
+            words,
+            where,
+            count,
+            numbers,
+        )
+        return numbers, used, count
