@@ -28,7 +28,7 @@ REASONS = {
     "InvalidQOS": "the QOS is not valid; correct `qos`",
     "AccountNotAllowed": "your account may not use this partition; correct `account`",
     "QOSNotAllowed": "this QOS may not use this partition; correct `qos`",
-    "launch failed requeued held": "it could not start there and is held; ask the support",
+    "launch_failed_requeued_held": "it could not start there and is held; ask the support",
     "SystemFailure": "the centre has a failure; it will be tried again",
 }
 """Reasons of a job that waits, as `squeue %r` gives them."""
@@ -86,7 +86,7 @@ AGAIN = {"PREEMPTED", "NODE_FAIL", "BOOT_FAIL"}
 
 def reason_in_words(reason: str) -> str:
     """Why a job waits, in words; a reason not known here is given as Slurm gives it."""
-    known = REASONS.get(reason) or REASONS.get(reason.split(",")[0])
+    known = REASONS.get(reason.split(",")[0].replace(" ", "_"))
     if known:
         return known
     if reason.startswith(("QOS", "Assoc")):

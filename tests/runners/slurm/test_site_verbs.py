@@ -1,0 +1,125 @@
+"""Doctor, clean and setup at a site."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from cyclopts import App
+
+from deepsynth.checks import Severity
+from deepsynth.errors import RunError
+from deepsynth.receipts import has_receipt
+from deepsynth.runners.slurm import SlurmRunner, cli
+from deepsynth.runners.slurm.doctor import examine
+from deepsynth.runners.slurm.install import install, pinned
+from deepsynth.runners.slurm.record import need_record
+from deepsynth.runners.slurm.site import Allocation, SiteEnvironment
+from deepsynth.runners.slurm.transfer import TransferFailed
+from tests.runners.slurm.toy import counted, counting, make_run, shell
+from tests.servers.remote import RemoteHost
+
+
+def test_a_good_site_has_nothing_wrong(hpc: SlurmRunner) -> None:
+    findings = examine("hpc", hpc.site)
+    assert [f for f in findings if f.severity is not Severity.INFO] == []
+    told = {f.code: f.what for f in findings}
+    assert told["site-login"] == "Logged in as alice@hpc-login."
+    assert "cpu, grantgpu, publicgpu" in told["site-partitions"]
+    assert told["site-environment"].startswith("It has deepsynth ")
+
+
+def test_what_is_wrong_with_a_site_is_said(hpc: SlurmRunner) -> None:
+    site = hpc.site.model_copy(
+        update={
+            "constraint": "gputx",
+            "time": "3-0",
+            "cpu": Allocation(partition="cup"),
+            "workspace": "/proc/nowhere",
+            "environments": {"this": SiteEnvironment(venv="/nowhere")},
+        }
+    )
+    wrong = {f.code for f in examine("hpc", site) if f.severity is Severity.ERROR}
+    assert wrong == {
+        "site-refused",
+        "site-time",
+        "site-partition",
+        "site-workspace",
+        "site-environment",
+    }
+
+
+def test_an_unreachable_site_is_one_finding(hpc: SlurmRunner) -> None:
+    (finding,) = examine("x", hpc.site.model_copy(update={"host": "nowhere.invalid"}))
+    assert finding.code == "site-login"
+    assert finding.severity is Severity.ERROR
+
+
+def test_clean_deletes_only_what_was_verified_here(
+    hpc: SlurmRunner,
+    remote_host: RemoteHost,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = tmp_path / "config" / "deepsynth" / "sites.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text(f"hpc: {{host: hpc, environments: {{this: {{venv: {sys.prefix}}}}}}}\n")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    (tmp_path / "page").write_text("page")
+    prepare = shell(
+        "prepare",
+        'mkdir "$0/data"; head -c 3000000 /dev/zero > "$0/data/compiled"',
+        sources={"page": str(tmp_path / "page")},
+        outputs=["data"],
+    )
+    train = counting(5, after=["prepare"], inputs=["data"])
+    run = make_run(tmp_path / "runs" / "letters", prepare, train)
+    app = App(result_action="return_value")
+    cli.register(app)
+    arguments = ["clean", "--on", "hpc", "--runs", str(tmp_path / "runs")]
+
+    hpc.submit(run)
+    folder = need_record(run).folder
+    with pytest.raises(RunError, match="not done there"):
+        app([*arguments, str(run.path)])
+    hpc.follow(run)
+    remote_host.root(f"cp '{folder}/model/weights' /tmp/w; echo 1 >'{folder}/model/weights'")
+    with pytest.raises(TransferFailed):
+        app([*arguments, str(run.path)])
+    assert "compiled" in remote_host.root(f"ls '{folder}/data'")
+    remote_host.root(f"cp /tmp/w '{folder}/model/weights'")
+
+    app([*arguments, str(run.path)])
+    printed = capsys.readouterr().out
+    assert "fetched and verified; 3." in printed
+    assert f"runs/{need_record(run).run_id}  {run.path}" in printed
+    left = remote_host.root(f"cd '{folder}' && ls").split()
+    assert {"data", "sources", "logs"}.isdisjoint(left)
+    assert "model" in left
+    assert (run.path / "model" / "weights").read_text() == counted(5)
+    assert (run.path / "logs" / "train.log").exists()
+    assert has_receipt(run, train)
+    app([*arguments, "--sources"])
+    assert "sources/" not in capsys.readouterr().out.split("in all")[0].split("runs/")[0]
+    assert remote_host.root("ls /home/alice/deepsynth/sources") == ""
+
+
+def test_pins_are_the_versions_here_and_nothing_local() -> None:
+    pins = dict(pin.split("==") for pin in pinned("deepsynth"))
+    assert {"pydantic", "cyclopts", "jinja2", "typing-extensions"} <= pins.keys()
+    assert "deepsynth" not in pins
+    assert not any("+" in version for version in pins.values())
+
+
+@pytest.mark.slow
+def test_setup_installs_an_environment_without_network(hpc: SlurmRunner, tmp_path: Path) -> None:
+    python = f"export PATH={sys.base_prefix}/bin:$PATH"
+    this = SiteEnvironment(setup=[python], venv="~/offline/environments/this")
+    site = hpc.site.model_copy(update={"workspace": "~/offline", "environments": {"this": this}})
+    folder = install(site, offline=True, say=lambda line: None)
+    assert folder == "/home/alice/offline/environments/this"
+    run = make_run(tmp_path / "run", counting(5))
+    SlurmRunner("hpc", site, lambda line: None).run(run, run.plan.steps)
+    assert (run.path / "model" / "weights").read_text() == counted(5)
