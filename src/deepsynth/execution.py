@@ -15,7 +15,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Literal, NoReturn
@@ -23,10 +24,11 @@ from typing import Literal, NoReturn
 from deepsynth import durable, receipts
 from deepsynth.environments import get_environment
 from deepsynth.errors import (
-    EXIT_FAILED,
+    EXIT_REQUEST,
     EXIT_STOPPED,
+    DataError,
     DeepSynthError,
-    RequestError,
+    RunError,
     StepFailed,
     Stopped,
 )
@@ -35,6 +37,11 @@ from deepsynth.step import Step
 
 GRACE_SECONDS = 120
 """How long a step may take to save and end after it was asked to stop."""
+
+_LEAST_FREE = 256 * 1024
+"""Bytes; a disk with less has no room for what any step writes."""
+_LIFELINE = "DEEPSYNTH_LIFELINE"
+"""Environment variable with the descriptor that reads as ended once the runner is gone."""
 
 Outcome = Literal["done", "skipped"]
 
@@ -62,6 +69,7 @@ def execute(
             was wrong.
         Stopped: We were asked to stop; the command was given time to save.
     """
+    _require(run, step)
     key = receipts.step_key(run, step)
     if receipts.is_done(run, step, key, index):
         run.event("step_skipped", step=step.name, index=index)
@@ -86,6 +94,25 @@ def execute(
         shutil.rmtree(run.path / "steps" / step.name / "work", ignore_errors=True)
     run.event("step_done", step=step.name, index=index, seconds=receipt["seconds"])
     return "done"
+
+
+def _require(run: Run, step: Step) -> None:
+    """Refuse before anything is cleared: what a moved file made is not lost by looking for it."""
+    for name in step.sources:
+        source = run.source(step, name)
+        if not source.exists():
+            raise DataError(
+                f"the {name} of this run is not there any more.",
+                where=source,
+                hint="Put it back; what was made from it is kept until then.",
+            )
+    for name in step.inputs:
+        if not (run.path / name).exists():
+            raise RunError(
+                f"the step {step.name} reads {name}, which is not there yet.",
+                where=run.path,
+                hint=f"Do the steps before it: deepsynth run --resume {run.path}",
+            )
 
 
 def _clear(run: Run, step: Step, key: str, index: int) -> None:
@@ -117,15 +144,16 @@ def _run_command(
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
+    command = get_environment(step.environment).command(argv)
     log = run.path / "logs" / f"{step.name}.log"
-    with log.open("ab") as output:
+    with log.open("ab") as output, _lifeline() as lifeline:
         child = subprocess.Popen(
-            get_environment(step.environment).command(argv),
+            command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environment,
-            pass_fds=() if lock is None else (lock,),
+            env=environment | {_LIFELINE: str(lifeline)},
+            pass_fds=(lifeline,) if lock is None else (lifeline, lock),
             start_new_session=True,
         )
         try:
@@ -141,6 +169,21 @@ def _run_command(
         except BaseException:
             _end(child)
             raise
+
+
+@contextmanager
+def _lifeline() -> Generator[int, None, None]:
+    """A descriptor that reads as ended once this process is gone, however it went.
+
+    A step that asks for its parent's process number may ask too late: the runner can be killed
+    while the step still loads its libraries.
+    """
+    reader, writer = os.pipe()
+    try:
+        yield reader
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -171,6 +214,8 @@ def _failure(run: Run, step: Step, code: int) -> DeepSynthError:
             hint="Use smaller batches or a shorter max_length, then go on: "
             f"deepsynth run --resume {run.path}",
         )
+    if _is_full(run):
+        return _no_space(run)
     last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-3:]
     return StepFailed(
         f"the step {step.name} ended with code {code}: {' | '.join(last) or 'it said nothing'}",
@@ -184,42 +229,60 @@ def step_process(function: Callable[[Run], None]) -> NoReturn:
 
     An error of ours crosses to the runner as `steps/NAME/error.json`; anything else leaves its
     traceback in the log. SIGTERM and SIGINT raise `Stopped`, and so does the death of the runner.
+    Typed by hand, without a runner, the same command line does the same work; errors are printed.
     """
-    run = Run.open(Path(sys.argv[1]))
-    name = os.environ["DEEPSYNTH_STEP"]
+    name = os.environ.get("DEEPSYNTH_STEP")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, raise_stopped)
-    threading.Thread(target=_stop_with_parent, args=(os.getppid(),), daemon=True).start()
+    if _LIFELINE in os.environ:
+        lifeline = int(os.environ[_LIFELINE])
+        threading.Thread(target=_stop_with_runner, args=(lifeline,), daemon=True).start()
+    if len(sys.argv) != 2:
+        print("usage: python -m MODULE RUN", file=sys.stderr)
+        sys.exit(EXIT_REQUEST)
+    run = Run(Path(sys.argv[1]))
     try:
+        Run.open(run.path)
         function(run)
         code = 0
     except DeepSynthError as error:
         print(error, file=sys.stderr)
         _tell(run, name, error)
         code = error.exit_code
-    except OSError as error:
-        traceback.print_exc()
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        what = "there is no space left on the disk." if full else f"{error.strerror or error}."
-        kind = RequestError if full else DeepSynthError
-        told = kind(
-            what,
-            where=error.filename or run.path,
-            hint=f"Then go on where it stopped: deepsynth run --resume {run.path}",
-        )
-        _tell(run, name, told)
-        code = told.exit_code
     except Exception as error:
         traceback.print_exc()
-        what = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
-        log = run.path / "logs" / f"{name}.log"
-        hint = f"The whole story is in the log: deepsynth logs {run.path} {name}"
-        _tell(run, name, DeepSynthError(what, where=log, hint=hint))
-        code = EXIT_FAILED
+        told = _no_space(run) if _is_full(run, error) else _unforeseen(run, name, error)
+        _tell(run, name, told)
+        code = told.exit_code
     sys.stdout.flush()
     sys.stderr.flush()
     # Native libraries keep threads that may hang an ordinary interpreter exit.
     os._exit(code)
+
+
+def _unforeseen(run: Run, name: str | None, error: Exception) -> DeepSynthError:
+    first = next(iter(str(error).strip().splitlines()), "")
+    return DeepSynthError(
+        f"{type(error).__name__}: {first}",
+        where=run.path / "logs" / f"{name}.log" if name else None,
+        hint=f"The whole story is in the log: deepsynth logs {run.path} {name}",
+    )
+
+
+def _is_full(run: Run, error: Exception | None = None) -> bool:
+    """Whether the disk ran out: some libraries say it in words only, some not at all."""
+    said = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    said = said or os.strerror(errno.ENOSPC) in str(error)
+    return said or shutil.disk_usage(run.path).free < _LEAST_FREE
+
+
+def _no_space(run: Run) -> StepFailed:
+    return StepFailed(
+        "there is no space left on the disk.",
+        where=run.path,
+        hint=f"Free some, then go on where it stopped: deepsynth run --resume {run.path}",
+        exit_code=EXIT_REQUEST,
+    )
 
 
 def raise_stopped(number: int, frame: FrameType | None) -> NoReturn:
@@ -227,16 +290,17 @@ def raise_stopped(number: int, frame: FrameType | None) -> NoReturn:
     raise Stopped(f"stopped by {signal.Signals(number).name}.")
 
 
-def _tell(run: Run, name: str, error: DeepSynthError) -> None:
+def _tell(run: Run, name: str | None, error: DeepSynthError) -> None:
+    if name is None:
+        return
     try:
         durable.write_json(run.path / "steps" / name / "error.json", error.as_dict())
     except OSError:
         traceback.print_exc()
 
 
-def _stop_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
+def _stop_with_runner(lifeline: int) -> None:
+    os.read(lifeline, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
