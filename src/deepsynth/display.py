@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from deepsynth import durable
 from deepsynth.duration import duration
 from deepsynth.run import Run
 
@@ -116,7 +116,8 @@ class RunDisplay:
             case "resumed":
                 self._console.print(f"{title}: goes on from update {event['update']}")
             case "note":
-                self._console.print(f"[dim]{event['text']}[/]", soft_wrap=True)
+                # Names of columns and labels may look like markup.
+                self._console.print(event["text"], style="dim", markup=False, soft_wrap=True)
             case _:
                 pass
 
@@ -142,4 +143,4 @@ def read_new_lines(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
         stream.seek(offset)
         data = stream.read()
     whole = data[: data.rfind(b"\n") + 1]
-    return [json.loads(line) for line in whole.splitlines() if line], offset + len(whole)
+    return durable.parse_lines(whole), offset + len(whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -40,16 +41,21 @@ def read_json(path: Path) -> Any:
 def append_line(path: Path, value: Any) -> None:
     """Append one JSON line in a single write, so that lines of two processes never mix."""
     line = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+    data = line.encode()
     with path.open("ab", buffering=0) as stream:
-        stream.write(line.encode())
+        if stream.write(data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def read_lines(path: Path) -> list[Any]:
-    """The JSON lines of `path`; a last line cut short by a kill is left out."""
-    if not path.exists():
-        return []
+    """The JSON lines of `path`; none when it is absent."""
+    return parse_lines(path.read_bytes()) if path.exists() else []
+
+
+def parse_lines(data: bytes) -> list[Any]:
+    """JSON lines; one cut short by a kill or a full disk is left out."""
     entries: list[Any] = []
-    for line in path.read_bytes().splitlines():
+    for line in data.splitlines():
         try:
             entries.append(json.loads(line))
         except ValueError:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -129,7 +129,8 @@ def load_job(path: Path, overrides: Iterable[str] = ()) -> ResolvedJob:
     }
     for override in overrides:
         key = _apply_override(values, override)
-        origins[key] = Setting(None, "flag", override)
+        origins = {known: o for known, o in origins.items() if known[: len(key)] != key}
+        origins |= dict.fromkeys(_keys_at(values, key), Setting(None, "flag", override))
     job_type = _job_type(values, path, lines)
     job = validate_job(job_type, values, path, origins)
     placed = _resolve_paths(job, path.resolve().parent)
@@ -220,6 +221,17 @@ def _apply_override(values: dict[str, Any], override: str) -> KeyPath:
     except yaml.YAMLError:
         raise JobError(f"the value {raw!r} cannot be read.", where=override) from None
     return key
+
+
+def _keys_at(values: Mapping[str, Any], key: KeyPath) -> Iterator[KeyPath]:
+    """`key` and every key below it: `train={epochs: 3}` sets `train.epochs`."""
+    yield key
+    node: Any = values
+    for part in key:
+        node = node[part]
+    if isinstance(node, dict):
+        for name in cast("dict[str, Any]", node):
+            yield from _keys_at(values, (*key, name))
 
 
 def _explain(

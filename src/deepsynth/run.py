@@ -180,7 +180,15 @@ class Run:
         Raises:
             RunError: Somebody else works on it; says who.
         """
-        with (self.path / "run.lock").open("a+") as stream:
+        try:
+            opened = (self.path / "run.lock").open("a+")
+        except OSError as error:
+            raise RunError(
+                f"this run cannot be written to: {error.strerror}.",
+                where=self.path,
+                hint="Copy it to a folder you may write to, or change the rights of this one.",
+            ) from error
+        with opened as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

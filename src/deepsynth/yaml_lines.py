@@ -60,6 +60,8 @@ def read_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[KeyPath, int]
             raise JobError("a job is a list of `key: value` lines.", where=f"{where}:{_line(node)}")
         _walk(node, (), lines, where)
         return loader.construct_document(node), lines
+    except RecursionError:
+        raise JobError("this refers to itself or is nested too deeply.", where=where) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{where}:{mark.line + 1}" if mark else where
