@@ -33,9 +33,7 @@ def read_path(path: Path, encoding: str | None = None) -> dict[str, Table]:
     if not path.is_dir():
         return {"train": read_table(path, encoding)}
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
-        from datasets import load_from_disk
-
-        return _from_datasets(load_from_disk(str(path)), path.name)
+        return _from_datasets(_load_saved(path), path.name)
     files = sorted(
         p
         for p in path.rglob("*")
@@ -86,6 +84,20 @@ def read_hub(name: str, config: str | None, revision: str | None) -> dict[str, T
             hint="Check the network, or download the data and give data.path.",
         ) from error
     return _from_datasets(loaded, place)
+
+
+def _load_saved(path: Path) -> Any:
+    from datasets import load_from_disk
+
+    try:
+        return load_from_disk(str(path))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"this is not a whole dataset saved by `datasets`: {first}",
+            where=path,
+            hint="Save it again with save_to_disk, or give CSV, JSONL or Parquet files.",
+        ) from error
 
 
 def _split_of(path: Path) -> str | None:

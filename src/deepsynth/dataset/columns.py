@@ -109,7 +109,7 @@ def label_text(value: Any, names: list[str] | None) -> str | None:
         names: Declared names of integer labels; an index outside them (−1 marks unlabelled rows
             in many sets) counts as missing.
     """
-    if value in MISSING:
+    if value in MISSING or value != value:  # NaN is the one value that is not itself
         return None
     if isinstance(value, bool):
         return "true" if value else "false"

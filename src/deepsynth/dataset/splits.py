@@ -44,9 +44,11 @@ def assign_splits(
             quota = round(total * share)
             if quota == 0 and len(dealt) > len(shares) and share > 0:
                 quota = 1
-            while quota > 0 and len(waiting) > 1 and len(waiting[-1]) <= quota:
+            missing = quota > 0 and len(dealt) > len(shares)
+            while quota > 0 and len(waiting) > 1 and (missing or len(waiting[-1]) <= quota):
                 rows = waiting.pop()
                 quota -= len(rows)
+                missing = False
                 for row in rows:
                     splits[row] = split
     return splits

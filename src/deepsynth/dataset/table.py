@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,8 @@ from deepsynth.errors import DataError
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 _MOJIBAKE = re.compile(r"Ã[\x80-\xbf©¨ª«®´¹ ]|â€|Â[\xa0-\xbf]|ï»¿")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_END_OF_FILE = "\0end of file"
 _SNIFF_BYTES = 65_536
 
 
@@ -64,8 +67,8 @@ def read_table(path: Path, encoding: str | None = None) -> Table:
         table = _read_json_lines(path, text)
     else:
         table = _read_delimited(path, text)
-    if not len(table) and not table.problems:
-        raise DataError("there are no rows in this file.", where=path)
+    if not len(table):
+        raise _no_rows(path, table.problems)
     _find_mojibake(table)
     return table
 
@@ -84,11 +87,23 @@ def concatenate(tables: list[Table], name: str) -> Table:
     return merged
 
 
+def _no_rows(path: Path, problems: list[Finding]) -> DataError:
+    if not problems:
+        return DataError("there are no rows in this file.", where=path)
+    first = problems[0]
+    what = f"not one row can be read; the first: {first.what}"
+    return DataError(what, where=path.with_name(first.where), hint=first.fix)
+
+
 def _check_file(path: Path) -> None:
-    if not path.exists():
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
         near = sorted(p.name for p in path.parent.glob("*") if p.suffix.lower() in FORMATS)
         hint = f"Data files there: {', '.join(near[:8])}." if near else "Check the path."
-        raise DataError("there is no such file.", where=path, hint=hint)
+        raise DataError("there is no such file.", where=path, hint=hint) from None
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}.", where=path) from error
     if path.suffix.lower() not in FORMATS:
         raise DataError(
             f"the format {path.suffix or 'without a suffix'} is not known.",
@@ -100,7 +115,10 @@ def _check_file(path: Path) -> None:
 
 
 def _decode(path: Path, encoding: str | None) -> str:
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}.", where=path) from error
     if encoding is None and data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(
             "this text is in UTF-16.", where=path, hint="Say so in the job: data.encoding: utf-16"
@@ -132,8 +150,10 @@ def _read_delimited(path: Path, text: str) -> Table:
     first = text.partition("\n")[0]
     delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(first)
     csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    header = [name.strip() for name in next(reader, [])]
+    # A quote that is never closed would swallow the rest of the file, and this line with it.
+    lines = chain(io.StringIO(text, newline=""), [_END_OF_FILE])
+    reader = csv.reader(lines, delimiter=delimiter)
+    header = [name.strip() for name in next(reader)]
     if not any(header):
         raise DataError("the first line must name the columns.", where=f"{path}:1")
     doubles = sorted({name for name in header if header.count(name) > 1})
@@ -142,7 +162,15 @@ def _read_delimited(path: Path, text: str) -> Table:
     values: list[list[str]] = [[] for _ in header]
     table = Table(path.name, dict(zip(header, values, strict=True)), [])
     for line, row in _numbered(reader):
-        if len(row) == len(header):
+        if row == [_END_OF_FILE]:
+            break
+        if row and row[-1].endswith(_END_OF_FILE):
+            where = f"{path.name}:{line}"
+            what = "a quote is opened here and never closed; the rest of the file was not read."
+            table.problems.append(
+                _unreadable(where, what, "Close it, or double a quote in a text.")
+            )
+        elif len(row) == len(header):
             for column, value in zip(values, row, strict=True):
                 column.append(value)
             table.places.append(f"{path.name}:{line}")
@@ -189,6 +217,8 @@ def _read_json_lines(path: Path, text: str) -> Table:
         except json.JSONDecodeError as error:
             row = None
             problem = f"this line is not JSON: {error.msg} at column {error.colno}."
+        if _SURROGATE.search(line) and not _is_unicode(row):
+            row, problem = None, "an escaped emoji is cut in half (\\ud83d without its other half)."
         if isinstance(row, dict):
             rows.append(cast(dict[str, Any], row))
             table.places.append(place)
@@ -197,6 +227,14 @@ def _read_json_lines(path: Path, text: str) -> Table:
     names = dict.fromkeys(name for row in rows for name in row)
     table.columns = {name: [row.get(name) for row in rows] for name in names}
     return table
+
+
+def _is_unicode(row: Any) -> bool:
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read_parquet(path: Path) -> Table:
