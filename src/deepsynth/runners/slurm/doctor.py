@@ -46,8 +46,8 @@ def examine(name: str, site: Site) -> list[Finding]:
         return [Finding(Severity.ERROR, "site-login", name, error.what, error.hint or "")]
     except DeepSynthError as error:
         return [Finding(Severity.ERROR, "site-ssh", name, error.what, error.hint or "")]
-    told = dict(part.partition("\n")[::2] for part in answer.stdout.split("\ndoctor-section ")[1:])
-    return list(_findings(site, {key: value.strip() for key, value in told.items()}))
+    parts = (part.partition("\n") for part in answer.stdout.split("\ndoctor-section ")[1:])
+    return list(_findings(site, {name: text.strip() for name, _, text in parts}))
 
 
 def _question(site: Site) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-from collections.abc import Iterator
+import socket
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -79,7 +80,7 @@ def new_run_id(run: Run) -> str:
 
 
 @contextmanager
-def record_lock(run: Run) -> Iterator[None]:
+def record_lock(run: Run) -> Generator[None]:
     """Wait until no other process here updates what is known of the run."""
     with (run.path / "slurm.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -88,7 +89,5 @@ def record_lock(run: Run) -> Iterator[None]:
 
 def source_folder(path: Path) -> str:
     """Name, below `sources/` at a site, of what lies at `path` here; shared by all runs."""
-    import socket
-
     place = f"{socket.gethostname()}:{path.resolve()}"
     return hashlib.sha256(place.encode()).hexdigest()[:16]

@@ -73,15 +73,20 @@ class Allocation(Section):
 
     partition: Word | None = None
     time: TimeLimit | None = Field(
-        None, description="Longest allocation, as sbatch reads it: 8:00:00, 2-12, or minutes."
+        default=None,
+        description="Longest allocation, as sbatch reads it: 8:00:00, 2-12, or minutes.",
     )
-    nodes: int = Field(1, ge=1)
-    gres: Word | None = Field(None, description="Accelerators of a step that needs one: gpu:1.")
+    nodes: int = Field(default=1, ge=1)
+    gres: Word | None = Field(
+        default=None, description="Accelerators of a step that needs one: gpu:1."
+    )
     constraint: Word | None = None
     account: Word | None = None
     qos: Word | None = None
-    cpus: int | None = Field(None, ge=1, description="Cores, where the job's own number is wrong.")
-    memory: Word | None = Field(None, description="Memory, as sbatch reads it: 16G.")
+    cpus: int | None = Field(
+        default=None, ge=1, description="Cores, where the job's own number is wrong."
+    )
+    memory: Word | None = Field(default=None, description="Memory, as sbatch reads it: 16G.")
 
 
 class SiteEnvironment(Section):
@@ -90,27 +95,34 @@ class SiteEnvironment(Section):
     setup: list[Line] = Field(
         default_factory=list, description="Lines of shell that come first: `module load kraken`."
     )
-    venv: Line | None = Field(None, description="Folder of a virtual environment.")
-    image: Line | None = Field(None, description="Container image, run by apptainer.")
+    venv: Line | None = Field(default=None, description="Folder of a virtual environment.")
+    image: Line | None = Field(default=None, description="Container image, run by apptainer.")
     deepsynth: bool = Field(
-        True, description="Whether DeepSynth is installed in it; else its own programs are called."
+        default=True,
+        description="Whether DeepSynth is installed in it; else its own programs are called.",
     )
     signal: Literal["TERM", "USR1"] = Field(
-        "TERM", description="Signal on which the site's own program saves; kraken wants USR1."
+        default="TERM",
+        description="Signal on which the site's own program saves; kraken wants USR1.",
     )
 
 
 class Site(Allocation):
     """A computing centre, or the Slurm of this machine."""
 
-    host: Word | None = Field(None, description="Host alias for ssh; absent: Slurm is here.")
-    workspace: Line = Field("~/deepsynth", description="Folder there for runs and environments.")
-    max_time: TimeLimit | None = Field(
-        None, description="Most time a step may take over all its allocations."
+    host: Word | None = Field(
+        default=None, description="Host alias for ssh; absent: Slurm is here."
     )
-    mail: Word | None = Field(None, description="Address told when a job ends or fails.")
+    workspace: Line = Field(
+        default="~/deepsynth", description="Folder there for runs and environments."
+    )
+    max_time: TimeLimit | None = Field(
+        default=None, description="Most time a step may take over all its allocations."
+    )
+    mail: Word | None = Field(default=None, description="Address told when a job ends or fails.")
     cpu: Allocation | None = Field(
-        None, description="Allocation of steps without accelerator; account and qos carry over."
+        default=None,
+        description="Allocation of steps without accelerator; account and qos carry over.",
     )
     environments: dict[str, SiteEnvironment] = Field(default_factory=dict)
 

@@ -202,7 +202,8 @@ def _job_states(sections: dict[str, str]) -> dict[str, tuple[str, str]]:
     states: dict[str, tuple[str, str]] = {}
     for line in sections.get("accounting", "").splitlines():
         if line.startswith("JobId="):
-            told = dict(part.partition("=")[::2] for part in line.split())
+            pairs = (part.partition("=") for part in line.split())
+            told = {key: value for key, _, value in pairs}
             label = told["JobId"]
             if told.get("ArrayTaskId", "").isdigit():
                 label = f"{told['ArrayJobId']}_{told['ArrayTaskId']}"

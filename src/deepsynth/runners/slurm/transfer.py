@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path, PurePosixPath
 
 from deepsynth import durable
@@ -111,26 +112,24 @@ class Transfer:
     def _rsync(self, flags: list[str], source: str, target: str) -> None:
         argv = ["rsync", "-rtL", "--secluded-args", "--partial-dir=.rsync-partial", "--timeout=120"]
         argv += ["-e", shlex.join(self.connection.ssh), *flags, "--", source, target]
-        wait = self.patience
-        for attempt in range(RETRIES + 1):
+        for attempt in count(1):
             done = subprocess.run(argv, capture_output=True, text=True, check=False)
             if done.returncode == 0:
                 return
-            remedy = explain(done.stderr)
+            said, remedy = last_lines(done.stderr), explain(done.stderr)
             if remedy or done.returncode not in _CUT:
                 raise TransferFailed(
-                    f"rsync could not copy: {last_lines(done.stderr)}",
+                    f"rsync could not copy: {said}",
                     where=self.connection.name,
                     hint=remedy or "Give the same command again; it goes on where it stopped.",
                 )
-            if attempt < RETRIES:
-                time.sleep(wait)
-                wait *= 2
-        raise ConnectionLost(
-            f"the transfer was cut {RETRIES + 1} times: {last_lines(done.stderr)}",
-            where=self.connection.name,
-            hint="Give the same command again; it goes on where it stopped.",
-        )
+            if attempt > RETRIES:
+                raise ConnectionLost(
+                    f"the transfer was cut {attempt} times: {said}",
+                    where=self.connection.name,
+                    hint="Give the same command again; it goes on where it stopped.",
+                )
+            time.sleep(self.patience * 2 ** (attempt - 1))
 
     def _sftp_put(self, here: Path, there: str, names: set[str]) -> None:
         folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
