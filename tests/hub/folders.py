@@ -61,7 +61,13 @@ def make_dataset(
         for shard in range(shards):
             name = f"data/{split}-{shard:05d}-of-{shards:05d}.parquet"
             part = table(rows, seed * 1000 + number * 100 + shard, size)
-            pq.write_table(part, folder / name, row_group_size=10, write_page_checksum=True)
+            pq.write_table(
+                part,
+                folder / name,
+                row_group_size=10,
+                use_dictionary=False,
+                write_page_checksum=True,
+            )
             data = (folder / name).read_bytes()
             files.append(
                 {

@@ -145,6 +145,16 @@ def test_what_is_not_there_is_named(alice, published, spec, splits, said):
         load(spec.format(repo=done.repo), splits=splits, account=alice, retry=QUICK)
 
 
+def test_a_public_dataset_needs_no_token(hub, alice, repo, tmp_path):
+    folder = make_dataset(tmp_path / "d")
+    done = publish(folder, repo=repo, private=False, account=alice, retry=QUICK, transport="lfs")
+    for transport in ("lfs", "xet"):
+        loaded = load(
+            done.repo, account=Account(endpoint=hub.url), retry=QUICK, transport=transport
+        )
+        assert bytes_of(loaded.folder) == bytes_of(folder)
+
+
 def test_a_full_disk_is_said_before_anything_travels(hub, alice, published, monkeypatch, tmp_path):
     _, done = published
     (tmp_path / "file").write_text("in the way")

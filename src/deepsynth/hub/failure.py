@@ -96,7 +96,7 @@ def classify(error: BaseException) -> Failure:
         response: Any = getattr(cause, "response", None)
         status = getattr(response, "status_code", None)
         if isinstance(status, int):
-            said = response.headers.get("x-error-message") or _one_line(cause)
+            said = getattr(cause, "server_message", None) or _one_line(cause)
             return Failure(_kind_of(status), said, status, _retry_after(response.headers))
     for cause in chain:
         if isinstance(cause, OSError) and cause.errno in _DISK_ERRORS:

@@ -107,28 +107,34 @@ def _row_groups(file: Path, name: str) -> list[str]:
 
 def _refuse_unembedded(file: Path) -> None:
     """Refuse image columns whose bytes are missing: a path of this machine is no image."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     shard = pq.ParquetFile(file)
-    columns = [
-        field.name
-        for field in shard.schema_arrow
-        if pa.types.is_struct(field.type)
-        and {"bytes", "path"} <= {field.type.field(i).name for i in range(field.type.num_fields)}
-    ]
+    columns = [field.name for field in shard.schema_arrow if _is_image(field.type)]
     if not columns or shard.metadata.num_rows == 0:
         return
-    sample = next(shard.iter_batches(batch_size=16, columns=columns))
+    sample = next(shard.iter_batches(batch_size=4, columns=columns))
     for column in columns:
-        for value in sample.column(column).to_pylist():
-            if value and value["bytes"] is None:
-                raise DataError(
-                    f"column {column} holds a path instead of the image itself.",
-                    where=file,
-                    hint="Generate the dataset again: images are embedded in its shards.",
-                )
-            if value and "/" in (value["path"] or ""):
-                raise DataError(
-                    f"column {column} names a place on this machine: {value['path']}", where=file
-                )
+        for cell in sample.column(column).to_pylist():
+            for image in cell if isinstance(cell, list) else [cell]:
+                if image and image["bytes"] is None:
+                    raise DataError(
+                        f"column {column} holds a path instead of the image itself.",
+                        where=file,
+                        hint="Generate the dataset again: images are embedded in its shards.",
+                    )
+                if image and "/" in (image["path"] or ""):
+                    raise DataError(
+                        f"column {column} names a place on this machine: {image['path']}",
+                        where=file,
+                    )
+
+
+def _is_image(type_: Any) -> bool:
+    """Whether a column holds images as `datasets` stores them, one or a list a row."""
+    import pyarrow as pa
+
+    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        type_ = type_.value_type
+    names = {type_.field(i).name for i in range(type_.num_fields)}
+    return pa.types.is_struct(type_) and names >= {"bytes", "path"}

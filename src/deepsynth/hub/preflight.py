@@ -28,7 +28,7 @@ def repository(repo: str, account: Account, retry: Retry) -> str:
     user = str(identity["name"])
     name = repo if "/" in repo else f"{account.username or user}/{repo}"
     namespace = name.split("/")[0]
-    role = _token_role(identity)
+    role = token_role(identity)
     if role == "read":
         raise RequestError(
             f"the token of {user} may only read.",
@@ -89,7 +89,7 @@ def room(transport: Transport) -> None:
         )
 
 
-def _token_role(identity: dict[str, Any]) -> str:
+def token_role(identity: dict[str, Any]) -> str:
     """read, write or fineGrained; empty when the Hub does not say."""
     token = (identity.get("auth") or {}).get("accessToken") or {}
     return str(token.get("role") or "")

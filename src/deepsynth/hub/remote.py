@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from deepsynth.errors import DataError
+from deepsynth.errors import DataError, DeepSynthError
 from deepsynth.hub.account import Account
 from deepsynth.hub.failure import classify, explain
 from deepsynth.hub.retry import PATIENT, Retry
@@ -71,10 +71,10 @@ class Remote:
         return f"{self.account.endpoint}/{prefix}{self.repo}"
 
     def api(self) -> Any:
-        """The client, with this account's token and endpoint."""
+        """The client, with this account's endpoint and token, or without one where it has none."""
         from huggingface_hub import HfApi
 
-        return HfApi(endpoint=self.account.endpoint, token=self.account.require_token())
+        return HfApi(endpoint=self.account.endpoint, token=self.account.token or False)
 
     def call(self, doing: str, function: Callable[[], T]) -> T:
         """`function()` with retries.
@@ -84,6 +84,8 @@ class Remote:
         """
         try:
             return self.retry.call(function)
+        except DeepSynthError:
+            raise
         except Exception as error:
             raise explain(
                 classify(error), doing=doing, where=self.url, account=self.account
@@ -196,5 +198,6 @@ def whoami(account: Account, retry: Retry = PATIENT) -> dict[str, Any]:
     Raises:
         DeepSynthError: The Hub does not answer, or refuses the token.
     """
+    account.require_token()
     remote = Remote(account, "api/whoami-v2", "model", retry)
     return remote.call("asking whose token it is", lambda: remote.api().whoami())

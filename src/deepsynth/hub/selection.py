@@ -67,7 +67,8 @@ def select(
     listed: dict[str, dict[str, Any]] = {e["path"]: e for e in (manifest or {}).get("files", [])}
     if lost := sorted(path for path in listed if path not in state.files):
         raise DataError(f"the manifest lists {lost[0]}, which is not there.", where=where)
-    paths = list(listed) or sorted(
+    # a manifest also lists what is not data: the rows left out, an example page
+    paths = [path for path, entry in listed.items() if "rows" in entry] or sorted(
         path for path in state.files if path.endswith(_DATA) and path not in (CARD, MANIFEST)
     )
     by_split: dict[str, list[str]] = {}

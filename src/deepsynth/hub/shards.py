@@ -24,7 +24,7 @@ def open_remote(remote: Remote, state: RemoteState, path: str, block_size: int) 
 
     files = HfFileSystem(
         endpoint=remote.account.endpoint,
-        token=remote.account.require_token(),
+        token=remote.account.token or False,
         skip_instance_cache=True,
         use_listings_cache=False,
     )

@@ -153,7 +153,7 @@ class Mover:
         """The worker's environment: credentials, transport, and nothing that could surprise it."""
         environment = {
             **os.environ,
-            "HF_TOKEN": self.account.require_token(),
+            "HF_TOKEN": self.account.token or "",
             "HF_ENDPOINT": self.account.endpoint,
             "HF_HUB_DISABLE_XET": "1" if transport == "lfs" else "0",
             # with bars switched off the Xet part reports nothing, and looks hung

@@ -61,7 +61,7 @@ class Transfer:
 
         self.task, self.events = task, events
         self.retry = Retry(**task["retry"])
-        self.api = HfApi(endpoint=task["endpoint"], token=os.environ["HF_TOKEN"])
+        self.api = HfApi(endpoint=task["endpoint"], token=os.environ["HF_TOKEN"] or False)
         self.xet = os.environ["HF_HUB_DISABLE_XET"] == "0"
         self.repo = {"repo_id": task["repo"], "repo_type": task["repo_type"]}
 
