@@ -139,6 +139,14 @@ class Run:
         """Everything that happened, oldest first."""
         return durable.read_lines(self.path / "events.jsonl")
 
+    def was_started(self) -> bool:
+        """Whether any runner ever worked on this run."""
+        return (self.path / "run.lock").exists()
+
+    def has_receipts(self) -> bool:
+        """Whether any step was ever done."""
+        return any((self.path / "steps").glob("*/receipt*.json"))
+
     def progress(self, step: str, done: int, total: int, unit: str, note: str = "") -> None:
         """Tell how far a step is; cheap enough to call for every item."""
         now = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -18,7 +19,14 @@ from rich.text import Text
 from deepsynth.checks import Finding, Severity, worst
 from deepsynth.checks.report import by_severity, read_findings
 from deepsynth.display import RunDisplay
-from deepsynth.errors import DeepSynthError, RequestError, RunError, StepFailed
+from deepsynth.errors import (
+    EXIT_REQUEST,
+    EXIT_STOPPED,
+    DeepSynthError,
+    RequestError,
+    RunError,
+    StepFailed,
+)
 from deepsynth.execution import raise_stopped
 from deepsynth.families import Family, get_family
 from deepsynth.job import ResolvedJob, load_job, setting_names
@@ -258,10 +266,14 @@ def _family_of(resolved: ResolvedJob) -> Family:
 
 
 def _do(run: Run, last: str | None, on: str, quiet: bool) -> int:
+    is_new = not run.was_started()
     try:
         _work(run, last, on, quiet)
     except DeepSynthError as error:
-        if error.exit_code == 130:
+        if is_new and error.exit_code == EXIT_REQUEST and not run.has_receipts():
+            # Nothing was made; a folder that only says so would stand in the way of the next try.
+            shutil.rmtree(run.path)
+        if error.exit_code == EXIT_STOPPED:
             error.hint = f"Go on: deepsynth run --resume {run.path}"
         raise
     _print_result(run)

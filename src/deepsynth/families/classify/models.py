@@ -21,11 +21,17 @@ _SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mas
 
 
 def check_model_name(model: str) -> None:
-    """Refuse a `scratch:` name that does not exist.
+    """Refuse a `scratch:` name or a folder that does not exist.
 
     Raises:
         ModelError: Says which there are.
     """
+    if Path(model).is_absolute() and not Path(model).is_dir():
+        raise ModelError(
+            "there is no such folder.",
+            where=f"model: {model}",
+            hint="Give the folder of a model, the name of one on the Hub, or scratch:tiny.",
+        )
     kind, _, name = model.partition(":")
     if kind == "scratch" and name not in SCRATCH:
         raise ModelError(
