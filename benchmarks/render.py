@@ -59,7 +59,8 @@ class Ours:
 
 def articles(corpus: Path, count: int) -> list[str]:
     """Articles of 600 words: the corpus cut to length, or, where it is too small, reshuffled."""
-    texts = [json.loads(line)["text"] for line in corpus.open(encoding="utf-8")]
+    lines = corpus.read_text(encoding="utf-8").splitlines()
+    texts = [json.loads(line)["text"] for line in lines]
     words = " ".join(texts).split()
     found = [" ".join(words[i : i + WORDS]) for i in range(0, len(words) - WORDS, WORDS)]
     generator = random.Random(0)
@@ -161,7 +162,7 @@ def legibility(engines: list[Any], texts: list[str], language: str) -> dict[str,
                     check=True,
                 )
                 read += result.stdout.decode() + " "
-            truth, guess = " ".join(text.split()), " ".join(read.split())
+            truth, guess = (" ".join(t.replace("’", "'").split()) for t in (text, read))
             wrong += Levenshtein.distance(truth, guess)
             total += len(truth)
         rates[engine.name] = round(wrong / total, 4)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from deepsynth.dataset.sources.corpus import Row
@@ -55,14 +57,17 @@ def row_group(
     """Documents as an Arrow table of `shard_schema`."""
     pages = [page for _, document in rows for page in document.pages]
     counts = [len(document.pages) for _, document in rows]
-    offsets = [0]
-    for count in counts:
-        offsets.append(offsets[-1] + count)
+    # One copy of the images, instead of one per image and one more whenever the array grows.
+    data = pa.Array.from_buffers(
+        pa.binary(),
+        len(pages),
+        [None, pa.py_buffer(_offsets(map(len, pages))), pa.py_buffer(b"".join(pages))],
+    )
     images = pa.StructArray.from_arrays(
-        [pa.array(pages, pa.binary()), pa.nulls(len(pages), pa.string())], fields=list(_IMAGE)
+        [data, pa.nulls(len(pages), pa.string())], fields=list(_IMAGE)
     )
     columns = [
-        pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), images),
+        pa.ListArray.from_arrays(pa.array(_offsets(counts)), images),
         pa.array([document.text for _, document in rows], pa.string()),
         pa.array([row.summary for row, _ in rows], pa.string()),
         pa.array([source] * len(rows), pa.string()),
@@ -71,3 +76,7 @@ def row_group(
         pa.array(counts, pa.int32()),
     ]
     return pa.Table.from_arrays(columns, schema=shard_schema)
+
+
+def _offsets(lengths: Iterable[int]) -> np.ndarray[Any, np.dtype[np.int32]]:
+    return np.concatenate([[0], np.cumsum(list(lengths))]).astype(np.int32)

@@ -90,16 +90,18 @@ def keep_word(
     if used + (bottom - top) * length > len(pool):
         return -1
     for r in range(top, bottom):
-        for cell in range(first, last):
-            if bits == 8:
-                pool[used + cell - first] = 255 - canvas[r, cell]
-            else:
-                high = (np.int32(canvas[r, 2 * cell]) * 15 + 127) // 255
-                low = (np.int32(canvas[r, 2 * cell + 1]) * 15 + 127) // 255
-                pool[used + cell - first] = 255 - (high << 4 | low)
+        ink = canvas[r, first * pixels : last * pixels]
+        kept = pool[used : used + length]
+        if bits == 8:
+            for c in range(np.uintp(length)):
+                kept[c] = 255 - ink[c]
+        else:
+            for c in range(np.uintp(length)):
+                high = (np.int32(ink[np.uintp(2) * c]) * 15 + 127) // 255
+                low = (np.int32(ink[np.uintp(2) * c + np.uintp(1)]) * 15 + 127) // 255
+                kept[c] = 255 - (high << 4 | low)
+        ink[:] = 0
         used += length
-        for c in range(first * pixels, last * pixels):
-            canvas[r, c] = 0
     word[TOP] = top
     word[BOTTOM] = bottom
     word[LEFT] = first - origin // pixels

@@ -29,7 +29,7 @@ _SIMPLE = (
     (0xFFFD, 0xFFFD),  # replacement character
 )
 HEADING_SCALE = {1: 1.6, 2: 1.35, 3: 1.15}
-_KEPT = 1 << 16
+_KEPT = 1 << 17
 _PAD = 64
 """Columns left and right of a word on the drawing canvas, for ink beyond its advance."""
 
