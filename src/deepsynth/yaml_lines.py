@@ -37,6 +37,14 @@ for _tag, _pattern, _first in (
     )
 
 
+def _whole_number(loader: _CoreSchemaLoader, node: yaml.ScalarNode) -> int:
+    # PyYAML would read 010 as eight.
+    return int(loader.construct_scalar(node))
+
+
+_CoreSchemaLoader.add_constructor("tag:yaml.org,2002:int", _whole_number)
+
+
 def read_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
     """Parse a YAML mapping and the line every key stands on.
 
@@ -51,7 +59,10 @@ def read_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[KeyPath, int]
         JobError: Not YAML, not a mapping, a key that is not text, or a key written twice.
     """
     lines: dict[KeyPath, int] = {}
-    loader = _CoreSchemaLoader(text)
+    try:
+        loader = _CoreSchemaLoader(text)
+    except yaml.YAMLError as error:
+        raise JobError(f"this is not YAML: {str(error).splitlines()[0]}.", where=where) from error
     try:
         node = loader.get_single_node()
         if node is None:

@@ -1,0 +1,122 @@
+"""A small classify job, and `deepsynth` as a process: what the tests of the house share."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deepsynth.run import Run
+
+_WORDS = {
+    "complaint": "broken late angry refund never lost damaged wrong awful waited".split(),
+    "request": "please could send change address need help book invoice when".split(),
+    "comment": "lovely great thanks nice smile garden sunny happy pleasant enjoyed".split(),
+}
+_THINGS = (
+    "parcel order shop lamp kettle ticket train visit phone letter staff screen window chair book "
+    "table road river stone clock"
+).split()
+
+JOB: dict[str, Any] = {
+    "family": "classify",
+    "data": {"path": "tickets.csv"},
+    "model": "scratch:tiny",
+    "train": {"epochs": 2, "batch_size": 4, "strategy": "steps", "every": 3},
+    "check": {"learn": False},
+    "evaluation": {"bootstrap_samples": 100},
+}
+"""32 updates on 63 texts, a checkpoint every third; the test split is learned well."""
+
+
+def tickets(count: int = 75, seed: int = 5) -> list[tuple[str, str]]:
+    """Short different texts with their labels, the labels in turn."""
+    generator = random.Random(seed)
+    rows: list[tuple[str, str]] = []
+    for index in range(count):
+        label = list(_WORDS)[index % 3]
+        words = generator.sample(_WORDS[label], 3) + generator.sample(_THINGS, 4)
+        generator.shuffle(words)
+        rows.append((" ".join(words), label))
+    return rows
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[Any]], header: str = "text,label") -> Path:
+    """A CSV of these rows below a header line."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        stream.write(header + "\n")
+        csv.writer(stream, lineterminator="\n").writerows(rows)
+    return path
+
+
+def write_job(folder: Path, changes: dict[str, Any] | None = None) -> Path:
+    """`JOB` with other values in place, beside its tickets unless they are there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "tickets.csv").exists():
+        write_csv(folder / "tickets.csv", tickets())
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(JOB | (changes or {}), sort_keys=False), encoding="utf-8")
+    return path
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment of a test process: one thread, no network, no colour asked for."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
+    return kept | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | changes
+
+
+def deepsynth(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user does, and wait for it."""
+    options = {"env": environment(), "timeout": 240} | options
+    return subprocess.run(_argv(arguments), capture_output=True, text=True, check=False, **options)
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    """Start the command line in a process group of its own, as a terminal does."""
+    return subprocess.Popen(
+        _argv(arguments),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _argv(arguments: Iterable[object]) -> list[str]:
+    return [sys.executable, "-m", "deepsynth.cli", *map(str, arguments)]
+
+
+def wait_until(true: Callable[[], Any], seconds: float = 60, what: str = "it") -> None:
+    """Look often until something is so.
+
+    Raises:
+        TimeoutError: It never was.
+    """
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds} s for {what}")
+        time.sleep(0.005)
+
+
+def curve(run: Path) -> list[tuple[Any, ...]]:
+    """The training curve of a run without its clock."""
+    return [
+        tuple(sorted((key, value) for key, value in point.items() if key != "time"))
+        for point in Run(run).metrics()
+    ]
+
+
+def kinds(run: Path, step: str) -> list[str]:
+    """What happened to a step, in order, without its progress."""
+    events = [event for event in Run(run).events() if event.get("step") == step]
+    return [event["kind"] for event in events if event["kind"] not in ("progress", "note")]
