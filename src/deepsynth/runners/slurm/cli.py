@@ -18,7 +18,7 @@ AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.", negative=(
 
 
 def register(app: App) -> None:
-    """Add `clean` and the site's parts of `doctor` and `setup` to the command line."""
+    """Add `clean`; `doctor` and `setup` here are what the verbs of that name do with `--on`."""
     app.command(clean)
 
 
@@ -42,6 +42,22 @@ def doctor(on: str, *, as_json: bool = False) -> int:
             if detail:
                 print(f"          {detail}")
     return 1 if worst(findings) is Severity.ERROR else 0
+
+
+def setup(on: str, *, name: str = "this", lock: Path | None = None, offline: bool = False) -> int:
+    """Install an environment at a site, with the versions that are installed here.
+
+    Args:
+        on: The site.
+        name: The environment: `this`, or one a family keeps apart.
+        lock: Pinned requirements of an environment that is kept apart.
+        offline: Download the packages here and send them.
+    """
+    from deepsynth.runners.slurm.install import install
+    from deepsynth.runners.slurm.site import load_site
+
+    print(install(load_site(on, Path.cwd()), name=name, lock=lock, offline=offline))
+    return 0
 
 
 def clean(

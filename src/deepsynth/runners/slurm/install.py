@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
-from urllib.parse import unquote, urlparse
+from urllib.parse import quote, unquote, urlparse
 
 from deepsynth import durable
 from deepsynth.errors import DeepSynthError
@@ -48,7 +48,6 @@ def install(
     site: Site,
     *,
     name: str = "this",
-    extras: Iterable[str] = (),
     lock: Path | None = None,
     offline: bool = False,
     say: Callable[[str], None] = print,
@@ -58,8 +57,8 @@ def install(
     Args:
         site: The site.
         name: The environment, as steps name it.
-        extras: Extras of DeepSynth to install with it, such as `train`.
-        lock: Pinned requirements that take the place of those of this environment.
+        lock: Pinned requirements, such as those of Kraken; None for what is installed here, with
+            the extras of DeepSynth that are.
         offline: Download the wheels here and send them; the site needs no network.
         say: Told what happens.
 
@@ -91,12 +90,12 @@ def install(
         wheels = Path(temporary) / "wheels"
         wheels.mkdir()
         wheel = _own_wheel(wheels)
-        pins = sorted(lock.read_text().splitlines() if lock else pinned("deepsynth", extras))
-        suffix = f"[{','.join(extras)}]" if extras else ""
-        text = "\n".join([*pins, f"deepsynth{suffix} @ file://{{wheel}}"])
+        pins = sorted(_read_lock(lock) if lock else pinned("deepsynth", installed_extras()))
+        text = "\n".join(pins)
         key = durable.sha256_value([text, durable.sha256_file(wheel), version])[:12]
         there = f"{base}/wheels/{key}"
-        (wheels / "requirements.txt").write_text(text.format(wheel=f"{there}/{wheel.name}") + "\n")
+        own_line = f"deepsynth @ file://{quote(f'{there}/{wheel.name}')}"
+        (wheels / "requirements.txt").write_text(f"{text}\n{own_line}\n")
         if offline:
             say(f"Downloading {len(pins)} packages for Python {version[0]}.{version[1]}")
             _download(wheels, pins, version)
@@ -146,6 +145,23 @@ def pinned(distribution: str, extras: Iterable[str] = ()) -> Iterator[str]:
             named.add(canonical)
             # A local version such as 2.13.0+cpu is of this machine only.
             yield f"{canonical}=={found.version.partition('+')[0]}"
+
+
+def installed_extras() -> list[str]:
+    """The extras of DeepSynth whose packages are all installed here, but `dev`."""
+    found: list[str] = []
+    for extra in metadata.metadata("deepsynth").get_all("Provides-Extra") or []:
+        try:
+            list(pinned("deepsynth", [extra]))
+        except DeepSynthError:
+            continue
+        found.append(extra)
+    return [extra for extra in found if extra != "dev"]
+
+
+def _read_lock(lock: Path) -> list[str]:
+    lines = (line.partition("#")[0].strip() for line in lock.read_text().splitlines())
+    return [line for line in lines if line]
 
 
 def _own_wheel(folder: Path) -> Path:
