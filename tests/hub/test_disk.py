@@ -57,7 +57,7 @@ def test_a_bad_xet_cache_is_gone_around_or_named(
     assert "HF_XET_CACHE" in found[0].fix
 
 
-def test_a_xet_cache_that_fills_up_on_the_way_ends_on_lfs(hub, alice, repo, tmp_path, monkeypatch):
+def test_a_xet_cache_that_fills_up_on_the_way_ends_on_lfs(hub, alice, repo, tmp_path):
     """The probe saw room; then the transfer fails: auto goes on over LFS by itself."""
     hub.fault("POST /_cas/v1/shards", status=500, times=100_000)
     notices = []

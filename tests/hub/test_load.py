@@ -12,7 +12,7 @@ from deepsynth.hub.failure import HubError
 from deepsynth.hub.load import load, parse_spec
 from deepsynth.hub.publish import publish
 from tests.hub.conftest import QUICK
-from tests.hub.folders import make_dataset
+from tests.hub.folders import make_dataset, seed_of
 
 
 @pytest.fixture
@@ -67,6 +67,22 @@ def test_few_samples_of_a_large_shard_are_streamed(hub, alice, repo, tmp_path):
     assert loaded.rows == {"train": 5}
     travelled = sum(r["out"] for r in hub.log() if "/_s3/" in r["req"])
     assert travelled < 0.6 * (folder / "data/train-00000-of-00001.parquet").stat().st_size
+
+
+@pytest.mark.parametrize("times", [1, 100_000])
+def test_streamed_rows_are_verified_by_their_page_checksums(hub, alice, repo, tmp_path, times):
+    folder = make_dataset(
+        tmp_path / "big", seed=seed_of(repo), size=60_000, splits={"train": (1, 60)}
+    )
+    done = publish(folder, repo=repo, account=alice, retry=QUICK, transport="lfs")
+    hub.fault("GET /_s3/get", corrupt=True, times=times)
+    source = pq.read_table(folder / "data/train-00000-of-00001.parquet").slice(0, 5)
+    if times > 1:
+        with pytest.raises(HubError, match="damaged bytes arrived twice"):
+            load(done.repo, max_samples=5, account=alice, retry=QUICK)
+        hub.clear()
+    loaded = load(done.repo, max_samples=5, account=alice, retry=QUICK)
+    assert pq.read_table(loaded.folder / "data/train-00000-of-00001.parquet").equals(source)
 
 
 def test_a_revision_is_a_tag_a_commit_or_a_branch(alice, repo, tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepsynth.hub.failure import Corrupt
+from deepsynth.hub.failure import Corrupt, classify
 from deepsynth.hub.remote import Remote, RemoteFile, RemoteState
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def stream(remote: Remote, state: RemoteState, wanted: Wanted, target: Path) -> 
     """Write the first `wanted.take` rows of a published shard to `target`.
 
     Only the row groups needed are read. A whole-file checksum cannot cover them; the page
-    checksums inside the file do, where it was written with them, as generated datasets are.
+    checksums inside the file do, where it was written with them.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -72,10 +72,9 @@ def stream(remote: Remote, state: RemoteState, wanted: Wanted, target: Path) -> 
             with open_remote(remote, state, wanted.file.path, BLOCK_BYTES) as source:
                 shard = pq.ParquetFile(source, page_checksum_verification=True)
                 _copy(shard, wanted.take or 0, target)
-        except (pa.ArrowInvalid, pa.ArrowException) as error:
-            raise Corrupt(f"{wanted.file.path}: {error}") from error
-        except OSError as error:
-            if "crc" in str(error).lower():
+        except (pa.ArrowException, OSError) as error:
+            # Arrow says what it cannot read with an OSError of no number; the network never does
+            if classify(error).kind == "unknown" or isinstance(error, pa.ArrowException):
                 raise Corrupt(f"{wanted.file.path}: {error}") from error
             raise
 
