@@ -82,7 +82,17 @@ def load_adapter(base: Any, folder: Path, *, trainable: bool = False) -> Any:
             hint="An adapter fits only the model it was trained on.",
         ) from None
     _require_equal(model, folder)
+    forget_base(model)
     return model
+
+
+def forget_base(model: Any) -> None:
+    """Keep PEFT from asking the Hub about the base at each checkpoint it saves.
+
+    It would compare vocabulary sizes, over the network, and warn where there is none. Which base an
+    adapter belongs to is recorded beside it, in `base.json`.
+    """
+    model.peft_config["default"].base_model_name_or_path = ""
 
 
 def base_fingerprint(model: Any, name: str) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def place_lora(model: Any, lora: LoraSettings) -> Any:
     from peft.tuners.lora import Linear
     from torch import nn
 
-    from deepsynth.training.adapters import anchor_renaming
+    from deepsynth.training.adapters import anchor_renaming, forget_base
 
     anchor_renaming(model.config.model_type)
     parameters: list[str] = []
@@ -83,6 +83,7 @@ def place_lora(model: Any, lora: LoraSettings) -> Any:
         # peft warns about every target_parameters entry; ours are checked above.
         warnings.simplefilter("ignore")
         adapted = get_peft_model(model, config)
+    forget_base(adapted)
     if lora.dropout:
         for module in adapted.modules():
             if isinstance(module, Linear):

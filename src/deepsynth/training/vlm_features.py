@@ -90,7 +90,8 @@ class FeatureStore:
             data.flush()
             os.fsync(data.fileno())
         with (self.folder / _INDEX).open("a", encoding="utf-8") as index:
-            index.write("".join(f"{line}\n" for line in lines))
+            # A line cut short by a kill must not swallow the next one.
+            index.write("".join(f"\n{line}" for line in lines))
             index.flush()
             os.fsync(index.fileno())
 
