@@ -17,14 +17,14 @@ import yaml
 from deepsynth.run import Run
 
 _WORDS = {
-    "complaint": "broken late angry refund never lost damaged wrong awful waited".split(),
-    "request": "please could send change address need help book invoice when".split(),
-    "comment": "lovely great thanks nice smile garden sunny happy pleasant enjoyed".split(),
+    "complaint": "broken late angry refund never lost damaged wrong awful waited",
+    "request": "please could send change address need help book invoice when",
+    "comment": "lovely great thanks nice smile garden sunny happy pleasant enjoyed",
 }
 _THINGS = (
     "parcel order shop lamp kettle ticket train visit phone letter staff screen window chair book "
     "table road river stone clock"
-).split()
+)
 
 JOB: dict[str, Any] = {
     "family": "classify",
@@ -43,7 +43,7 @@ def tickets(count: int = 75, seed: int = 5) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for index in range(count):
         label = list(_WORDS)[index % 3]
-        words = generator.sample(_WORDS[label], 3) + generator.sample(_THINGS, 4)
+        words = generator.sample(_WORDS[label].split(), 3) + generator.sample(_THINGS.split(), 4)
         generator.shuffle(words)
         rows.append((" ".join(words), label))
     return rows

@@ -258,17 +258,17 @@ def _explain(
 
 
 def _did_you_mean(loc: KeyPath, names: list[str]) -> str:
-    name = ".".join(map(str, loc))
-    siblings = [n for n in names if n.split(".")[:-1] == [str(part) for part in loc[:-1]]]
-    near = get_close_matches(name, siblings, n=1, cutoff=0.6)
-    if near:
-        return f"Did you mean {near[0].rpartition('.')[2]}?"
-    leaf = str(loc[-1])
-    elsewhere = [n for n in names if n.rpartition(".")[2] == leaf]
+    name, leaf = ".".join(map(str, loc)), str(loc[-1])
+    above = [str(part) for part in loc[:-1]]
+    parts = [known.split(".") for known in names]
+    here = list(dict.fromkeys(p[len(above)] for p in parts if p[: len(above)] == above))
+    if near := get_close_matches(leaf, here, n=1, cutoff=0.6):
+        return f"Did you mean {near[0]}?"
+    elsewhere = [known for known in names if known.rpartition(".")[2] == leaf]
     elsewhere = elsewhere or get_close_matches(name, names, n=1, cutoff=0.7)
     if elsewhere:
         return f"Did you mean {elsewhere[0]}?"
-    return f"Settings here: {', '.join(n.rpartition('.')[2] for n in siblings) or 'none'}."
+    return f"Settings here: {', '.join(here) or 'none'}."
 
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepsynth import durable
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.json"
+    durable.write_json(path, {"a": 1})
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        durable.write_json(path, {"a": 2})
+    assert durable.read_json(path) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nan_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Out of range"):
+        durable.write_json(tmp_path / "x.json", {"loss": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("data", [b"", b'{"a": 1', b"\xff\xfe"])
+def test_a_file_cut_short_reads_as_absent(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "x.json").write_bytes(data)
+    assert durable.read_json(tmp_path / "x.json") is None
+
+
+def test_a_line_cut_short_is_left_out_of_the_lines(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    assert durable.read_lines(path) == []
+    path.write_bytes(b'{"a": 1}\n{"a": 2')
+    assert durable.read_lines(path) == [{"a": 1}]
+
+
+def _append(path: Path, name: str) -> None:
+    for index in range(300):
+        durable.append_line(path, {"name": name * 200, "index": index})
+
+
+def test_lines_of_two_processes_never_mix(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    fork = multiprocessing.get_context("spawn")
+    writers = [fork.Process(target=_append, args=(path, name)) for name in "ab"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for name in "ab":
+        own = [line["index"] for line in lines if line["name"].startswith(name)]
+        assert own == list(range(300))
+
+
+def test_a_reader_never_sees_half_a_file_even_if_the_writer_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    script = (
+        "import sys; from pathlib import Path; from deepsynth import durable\n"
+        "n = 0\nwhile True:\n    n += 1\n"
+        "    durable.write_json(Path(sys.argv[1]), [n] * 20000)\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", script, str(path)])
+    seen = set()
+    while len(seen) < 5:
+        if path.exists():
+            values = json.loads(path.read_text())
+            assert len(values) == 20000
+            seen |= set(values)
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    assert len(set(json.loads(path.read_text()))) == 1
+
+
+def test_a_digest_is_of_paths_below_and_their_bytes(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    (folder / "b").mkdir(parents=True)
+    (folder / "b" / "x").write_text("1")
+    found = durable.digest(folder)
+    assert found == {
+        "b/x": {
+            "bytes": 1,
+            "sha256": "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b",
+        }
+    }
+    assert durable.digest(folder / "b" / "x") == {"x": found["b/x"]}
+    assert durable.digest(tmp_path / "none") == {}
+    assert durable.sha256_value({"a": 1, "b": 2}) == durable.sha256_value({"b": 2, "a": 1})
