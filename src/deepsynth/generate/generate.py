@@ -28,7 +28,7 @@ from deepsynth.dataset.shards import (
 from deepsynth.dataset.sources.corpus import Corpus
 from deepsynth.dataset.sources.opening import open_corpus, short_name, source_names
 from deepsynth.dataset.sources.registry import known_sources
-from deepsynth.errors import RequestError
+from deepsynth.errors import RequestError, Stopped
 from deepsynth.generate.estimate import Estimate, estimate
 from deepsynth.generate.plan import Selection, check_revision_date, settings_data
 from deepsynth.generate.pool import draw_all
@@ -275,7 +275,13 @@ def _generate_one(
             def keep(receipt: Receipt) -> None:
                 receipts[receipt.range] = receipt
 
-            draw_all(todo, job, min(workers, len(todo)), advance, keep)
+            try:
+                draw_all(todo, job, min(workers, len(todo)), advance, keep)
+            except KeyboardInterrupt:
+                raise Stopped(
+                    "stopped", where=folder, hint="Run the same command again to go on."
+                ) from None
+            remove_leftovers(folder)
         ordered = [receipts[shard] for shard in shards]
         if selection.chunk is None:
             finish(folder, identity, ordered, private=private, revision_date=revision_date)

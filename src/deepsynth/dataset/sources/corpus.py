@@ -98,7 +98,16 @@ class Corpus:
     def from_dict(cls, data: dict[str, Any]) -> Corpus:
         """The corpus `as_dict` described."""
         files = {
-            split: tuple(FileIndex(**{**file, "offsets": tuple(file["offsets"])}) for file in given)
+            split: tuple(
+                FileIndex(
+                    **{
+                        **file,
+                        "columns": tuple(file["columns"]),
+                        "offsets": tuple(file["offsets"]),
+                    }
+                )
+                for file in given
+            )
             for split, given in data["files"].items()
         }
         return cls(**{**data, "files": files})
