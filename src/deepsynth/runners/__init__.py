@@ -13,7 +13,7 @@ from deepsynth.errors import RequestError
 from deepsynth.run import Run
 from deepsynth.step import Step
 
-_RUNNERS = {"local": "deepsynth.runners.local"}
+_RUNNERS = {"local": "deepsynth.runners.local", "flyte": "deepsynth.runners.flyte"}
 
 
 class Runner(Protocol):

@@ -41,7 +41,7 @@ def publish(folder: Path, url: str, *, replace: bool = False) -> Publication:
     whatever the size of the files.
 
     Args:
-        folder: What to publish; symbolic links are followed.
+        folder: What to publish, or a single file; symbolic links are followed.
         url: Where; see `open_store`.
         replace: Let this folder take the place of another one published there. The older
             generation stays where it is, for readers that are at it.
@@ -59,8 +59,9 @@ def publish(folder: Path, url: str, *, replace: bool = False) -> Publication:
         raise LocationError(
             "another folder is published there.", where=url, hint="Choose another place."
         )
+    base = folder if folder.is_dir() else folder.parent
     for name, entry in files.items():
-        _upload(join(url, generation, name), folder / name, entry["bytes"])
+        _upload(join(url, generation, name), base / name, entry["bytes"])
     publication = Publication(url, generation, files)
     text = json.dumps({"generation": generation, "files": files}, ensure_ascii=False, indent=2)
     _point(publication, text, replace)

@@ -1,0 +1,77 @@
+"""Bringing what the tasks made back into the run folder, verified."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from deepsynth import durable, receipts, storage
+from deepsynth.run import Run
+from deepsynth.runners.flyte.process import replace_curve
+from deepsynth.step import Step
+
+
+def published_sources(run: Run, steps: list[Step], store: str) -> dict[str, str]:
+    """Put the sources of the steps into the store, once for each content.
+
+    Returns:
+        Location of each source, by name.
+
+    Raises:
+        LocationError: The store cannot be used.
+        StorageError: Sending failed.
+    """
+    places: dict[str, str] = {}
+    for step in steps:
+        for name in step.sources:
+            if name not in places:
+                path = run.source(step, name)
+                content = durable.sha256_value(durable.digest(path))[:20]
+                url = f"{store.rstrip('/')}/sources/{content}"
+                places[name] = storage.publish(path, url).location
+    return places
+
+
+def absorb(run: Run, step: Step, index: int, location: str, since: float, *, live: bool) -> None:
+    """Take over the outputs, the receipt and the record of one element of a step.
+
+    The receipt is put in place last, so a run cut short here is known to be unfinished.
+
+    Args:
+        run: The run folder.
+        step: The step.
+        index: Which element.
+        location: Where the task published it.
+        since: When this run began; what was made before came from the cache.
+        live: Whether tasks of this run already showed their events and logs in the folder.
+
+    Raises:
+        StorageError: The store gave other bytes than were published.
+    """
+    place = receipts.receipt_path(run, step, index)
+    fetched = run.path / "steps" / step.name / "fetched"
+    shutil.rmtree(fetched, ignore_errors=True)
+    storage.fetch(location.rstrip("/").rpartition("/")[0], fetched)
+    place.unlink(missing_ok=True)
+    for output in receipts.outputs_of(step, index):
+        target = run.path / output
+        if target.is_dir():
+            shutil.rmtree(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (fetched / output).replace(target)
+    receipt = durable.read_json(fetched / place.relative_to(run.path))
+    if receipt["started"] < since:
+        run.event("step_skipped", step=step.name, index=index)
+    if receipt["started"] < since or not live:
+        _append(fetched / "logs" / f"{step.name}.log", run.path / "logs" / f"{step.name}.log")
+        if receipt["started"] >= since:
+            _append(fetched / "record" / "events.jsonl", run.path / "events.jsonl")
+        if (fetched / "record" / "metrics.jsonl").exists():
+            replace_curve(run, step.name, Run(fetched / "record"))
+    (fetched / place.relative_to(run.path)).replace(place)
+    shutil.rmtree(fetched)
+
+
+def _append(source: Path, target: Path) -> None:
+    with target.open("ab") as stream:
+        stream.write(source.read_bytes())

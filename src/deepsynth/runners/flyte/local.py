@@ -1,0 +1,129 @@
+"""The runner `flyte:local`: the same tasks in this process, without a cluster."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from deepsynth.errors import MissingDependency, Stopped
+from deepsynth.execution import GRACE_SECONDS
+from deepsynth.run import Run
+from deepsynth.runners.flyte.absorb import absorb, published_sources
+from deepsynth.runners.flyte.failure import from_flyte
+from deepsynth.runners.flyte.layout import source_parameter
+from deepsynth.runners.flyte.settings import load_settings, local_store
+from deepsynth.runners.flyte.workflow import MODULE, write_workflow
+from deepsynth.runners.local import LocalRunner
+from deepsynth.step import Step
+
+TICK_SECONDS = 0.1
+
+
+def prepare_flyte() -> None:
+    """Make sure that Flyte is installed, and that it does not phone home.
+
+    Raises:
+        MissingDependency: It is not installed.
+    """
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("FLYTE_DISABLE_TELEMETRY", "1")
+    try:
+        import flyte  # noqa: F401
+    except ImportError:
+        raise MissingDependency(
+            "running on Flyte needs the package flyte.",
+            where="--on flyte",
+            hint="pip install 'deepsynth[flyte]'",
+        ) from None
+
+
+def load_workflow(path: Path) -> ModuleType:
+    """The generated module at `path`, as the module `workflow`."""
+    spec = importlib.util.spec_from_file_location(MODULE, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[MODULE] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class FlyteLocalRunner(LocalRunner):
+    """Runs the tasks of a plan here, with Flyte's own cache; status and stop are as for local."""
+
+    def run(self, run: Run, steps: list[Step], tick: Callable[[], None]) -> None:
+        """Do the tasks of the steps, and take over what they made.
+
+        Raises:
+            StepFailed: A step failed.
+            Stopped: The work was asked to stop.
+        """
+        prepare_flyte()
+        from deepsynth.runners.flyte.process import WATCH
+
+        settings = load_settings()
+        store = settings.store or local_store()
+        with run.lock(), WATCH.of(run):
+            run.event("run_started", runner="flyte:local", pid=os.getpid())
+            began = time.time()
+            module = load_workflow(write_workflow(run, steps, settings, store))
+            sources = published_sources(run, steps, store)
+            work = _Work(module, sources, run.path / "flyte")
+            work.start()
+            try:
+                while work.is_alive():
+                    tick()
+                    work.join(TICK_SECONDS)
+            except (KeyboardInterrupt, Stopped):
+                WATCH.stopping.set()
+                work.join(GRACE_SECONDS)
+                raise Stopped("stopped.", where=run.path) from None
+            if work.error:
+                raise from_flyte(work.error)
+            for step in steps:
+                for index in range(step.array):
+                    absorb(run, step, index, work.made[f"{step.name}/{index}"], began, live=True)
+                    tick()
+            run.event("run_done")
+
+
+class _Work(threading.Thread):
+    """Flyte's part of a run: its event loop is kept out of the thread that signals reach.
+
+    Attributes:
+        made: Where each element of each step was published.
+        error: What the pipeline raised.
+    """
+
+    def __init__(self, module: ModuleType, sources: dict[str, str], folder: Path) -> None:
+        super().__init__(name="flyte", daemon=True)
+        self.made: dict[str, str] = {}
+        self.error: Exception | None = None
+        self._module, self._sources, self._folder = module, sources, folder
+
+    def run(self) -> None:
+        """Run the pipeline."""
+        import flyte
+        from flyte.io import Dir
+
+        given = {
+            source_parameter(name): Dir.from_existing_remote(location, dir_cache_key=location)
+            for name, location in self._sources.items()
+        }
+        try:
+            flyte.init(root_dir=self._folder, log_level=logging.ERROR)
+            context = flyte.with_runcontext(
+                mode="local",
+                raw_data_path=str(self._folder / "raw"),
+            )
+            made = context.run(self._module.pipeline, **given).outputs()[0]
+            self.made = {name: folder.path for name, folder in made.items()}
+        except Exception as error:
+            self.error = error

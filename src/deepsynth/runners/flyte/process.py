@@ -1,0 +1,159 @@
+"""The process of a step inside a task, and what is seen of it while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deepsynth import durable
+from deepsynth.errors import EXIT_STOPPED, DeepSynthError, RunError, StepFailed, Stopped
+from deepsynth.execution import GRACE_SECONDS
+from deepsynth.run import Run
+from deepsynth.step import Step
+
+POLL_SECONDS = 0.1
+
+
+class Watch:
+    """What the tasks of this process show, and to whom.
+
+    Without a run to show it in, as in a pod, the log of a step goes to the output of the task.
+
+    Attributes:
+        run: The run folder of the user, when the tasks run on the user's own machine.
+        stopping: Set to ask all steps to save and end.
+    """
+
+    def __init__(self) -> None:
+        self.run: Run | None = None
+        self.stopping = threading.Event()
+
+    @contextmanager
+    def of(self, run: Run) -> Generator[None]:
+        """Show everything in `run` inside the block."""
+        self.run = run
+        self.stopping.clear()
+        try:
+            yield
+        finally:
+            self.run = None
+
+
+WATCH = Watch()
+
+
+@contextmanager
+def alone(folder: Path) -> Generator[int]:
+    """Be the only task that works in `folder`; yields the descriptor that holds the lock.
+
+    Raises:
+        RunError: Another process does the same step with the same inputs now.
+    """
+    with (folder / "lock").open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                "another run does the same step with the same inputs at this moment.",
+                where=folder,
+                hint="Wait for it, then run again: what it made is used, not made anew.",
+            ) from None
+        yield stream.fileno()
+
+
+async def run_step(run: Run, step: Step, index: int, lock: int) -> None:
+    """Do one element of a step in a process of its own, and show what it records meanwhile.
+
+    Raises:
+        StepFailed: It failed.
+        Stopped: It was asked to stop.
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-m", "deepsynth.step", str(run.path), step.name, str(index)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=(lock,),
+    )
+    tail = _Tail(run, step.name)
+    asked = False
+    try:
+        while child.poll() is None:
+            await asyncio.sleep(POLL_SECONDS)
+            tail.show()
+            if WATCH.stopping.is_set() and not asked:
+                child.terminate()
+                asked = True
+    finally:
+        if child.poll() is None:
+            child.terminate()
+            child.wait(GRACE_SECONDS)
+        tail.show()
+    if child.returncode:
+        raise _error(run, step, child.returncode)
+
+
+def _error(run: Run, step: Step, code: int) -> DeepSynthError:
+    if code == EXIT_STOPPED:
+        return Stopped("stopped.", where=f"step {step.name}")
+    for event in reversed(run.events()):
+        if event["kind"] == "step_failed" and event["step"] == step.name:
+            said = event["error"]
+            return StepFailed(
+                said["what"], where=said["where"], hint=said["hint"], exit_code=said["exit_code"]
+            )
+    return StepFailed(f"the step {step.name} ended with code {code}.", where=f"step {step.name}")
+
+
+class _Tail:
+    """Passes on what a step adds to its events, its curve and its log."""
+
+    def __init__(self, run: Run, step: str) -> None:
+        self.run, self.step = run, step
+        self.log = run.path / "logs" / f"{step}.log"
+        self.read = {path: _size(path) for path in (run.path / "events.jsonl", self.log)}
+        self.curve = _size(run.path / "metrics.jsonl")
+
+    def show(self) -> None:
+        events, log = (self._news(path) for path in (self.run.path / "events.jsonl", self.log))
+        if WATCH.run is None:
+            sys.stdout.write(log.decode(errors="replace"))
+            sys.stdout.flush()
+            return
+        for path, news in (("events.jsonl", events), (f"logs/{self.step}.log", log)):
+            if news:
+                with (WATCH.run.path / path).open("ab") as stream:
+                    stream.write(news)
+        if (size := _size(self.run.path / "metrics.jsonl")) != self.curve:
+            self.curve = size
+            replace_curve(WATCH.run, self.step, self.run)
+
+    def _news(self, path: Path) -> bytes:
+        """Whole lines added since the last time."""
+        if not path.exists():
+            return b""
+        with path.open("rb") as stream:
+            stream.seek(self.read[path])
+            news = stream.read()
+        news = news[: news.rfind(b"\n") + 1]
+        self.read[path] += len(news)
+        return news
+
+
+def replace_curve(run: Run, step: str, source: Run) -> None:
+    """Let the points of one step in `run` be those of `source`."""
+    points = [point for point in run.metrics() if point["step"] != step]
+    points += [point for point in source.metrics() if point["step"] == step]
+    lines = (json.dumps(point, ensure_ascii=False) + "\n" for point in points)
+    durable.write_text(run.path / "metrics.jsonl", "".join(lines))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -1,0 +1,143 @@
+"""What Flyte is asked for: images, the store, and what a step needs beyond what the job says.
+
+```yaml
+# flyte.yaml, in the working folder or in ~/.config/deepsynth
+image: ghcr.io/my-team/deepsynth:cpu
+images: {htr: ghcr.io/my-team/deepsynth-htr:cpu}
+store: s3://my-bucket/deepsynth
+gpu: T4                                # kind of accelerator of a step that needs one
+retries: 2
+steps:
+  train: {cpu: 4, memory: 16Gi, gpu: "T4:1", disk: 50Gi, minutes: 480, retries: 1}
+```
+
+Where the cluster is, and how one signs in, stays in Flyte's own configuration.
+"""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from deepsynth.environments import managed_folder
+from deepsynth.errors import JobError
+from deepsynth.job import Section
+from deepsynth.step import Step
+from deepsynth.yaml_lines import read_yaml
+
+Quantity = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)?([KMGT]i?)?$")]
+"""A size as Kubernetes writes it: 16Gi, 500M."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[\w][\w./:@-]*$")]
+"""A name that goes into the generated workflow as it is."""
+
+Device = Annotated[str, StringConstraints(pattern=r"^[\w ]+:[1-8]$")]
+"""Kind and number of accelerators: T4:1."""
+
+
+class StepNeeds(Section):
+    """What one step gets, where the job's own request is wrong for this cluster."""
+
+    cpu: int | None = Field(None, ge=1, description="Cores.")
+    memory: Quantity | None = None
+    gpu: Device | None = Field(None, description="Kind and number of accelerators: T4:1.")
+    disk: Quantity | None = Field(None, description="Ephemeral storage.")
+    minutes: int | None = Field(None, ge=1, description="Time limit of one attempt.")
+    retries: int | None = Field(None, ge=0, description="Attempts after the first.")
+
+
+class FlyteSettings(Section):
+    """Where and with what the tasks run."""
+
+    image: Name = "deepsynth:cpu"
+    images: dict[Name, Name] = Field(
+        default_factory=dict, description="Images of other environments than `this`: htr."
+    )
+    store: str | None = Field(
+        None, description="Folder in storage that keeps what steps make: s3://BUCKET/NAME."
+    )
+    project: Name | None = Field(None, description="Flyte project; else as Flyte is configured.")
+    domain: Name | None = Field(None, description="Flyte domain; else as Flyte is configured.")
+    gpu: Annotated[str, StringConstraints(pattern=r"^[\w ]+$")] | None = Field(
+        None, description="Kind of accelerator of a step that needs one: T4."
+    )
+    disk: Quantity = "20Gi"
+    retries: int = Field(2, ge=0)
+    concurrency: int = Field(8, ge=1, description="Elements of a sharded step done at once.")
+    steps: dict[str, StepNeeds] = Field(default_factory=dict)
+
+    def needs(self, step: Step) -> StepNeeds:
+        """Everything `step` gets, in Flyte's terms."""
+        own, asked = self.steps.get(step.name, StepNeeds()), step.resources
+        gpu = own.gpu
+        if gpu is None and asked.gpus:
+            # Without a kind, any accelerator the cluster has will do.
+            gpu = f"{self.gpu}:{asked.gpus}" if self.gpu else str(asked.gpus)
+        return StepNeeds.model_construct(
+            cpu=own.cpu or asked.cpus,
+            memory=own.memory or f"{round(asked.memory_gb * 1000)}M",
+            gpu=gpu,
+            disk=own.disk or self.disk,
+            minutes=own.minutes or asked.minutes,
+            retries=self.retries if own.retries is None else own.retries,
+        )
+
+    def image_of(self, environment: str) -> str:
+        """The image of an environment.
+
+        Raises:
+            JobError: None is named.
+        """
+        if environment == "this":
+            return self.image
+        if environment not in self.images:
+            raise JobError(
+                f"no image is named for the environment {environment}.",
+                where=settings_files()[0],
+                hint=f"Write there: images: {{{environment}: REGISTRY/NAME:TAG}}",
+            )
+        return self.images[environment]
+
+
+def local_store() -> str:
+    """Where steps of `flyte:local` keep what they make; outlives a cleaned /tmp."""
+    return (managed_folder("flyte").parents[1] / "flyte" / "store").resolve().as_uri()
+
+
+def settings_files() -> list[Path]:
+    """Where settings are read from; the first that exists counts."""
+    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return [Path("flyte.yaml"), Path(config) / "deepsynth" / "flyte.yaml"]
+
+
+def load_settings() -> FlyteSettings:
+    """The settings of the working folder, else the user's, else the defaults.
+
+    Raises:
+        JobError: The file says something that is not known, with its line.
+    """
+    for path in settings_files():
+        if path.is_file():
+            return _read(path)
+    return FlyteSettings.model_validate({})
+
+
+def _read(path: Path) -> FlyteSettings:
+    values, lines = read_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+    try:
+        return FlyteSettings.model_validate(values)
+    except ValidationError as error:
+        item = error.errors()[0]
+    loc = tuple(item["loc"])
+    line = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), 1)
+    where, key = f"{path}:{line}", ".".join(map(str, loc))
+    if item["type"] == "extra_forbidden":
+        names = list(FlyteSettings.model_fields if len(loc) == 1 else StepNeeds.model_fields)
+        near = get_close_matches(str(loc[-1]), names, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Settings: {', '.join(names)}."
+        raise JobError(f"{key} is not a setting of Flyte.", where=where, hint=hint)
+    raise JobError(f"{key} is {item['input']!r}: {item['msg']}.", where=where)
