@@ -64,6 +64,7 @@ def describe(task: Any, version: str, folder: Path) -> str:
     """
     from flyte._internal.runtime.task_serde import translate_task_to_wire
     from flyte.models import SerializationContext
+    from flyteidl2.core.tasks_pb2 import Resources
 
     with explained(task.name):
         context = SerializationContext(
@@ -71,5 +72,5 @@ def describe(task: Any, version: str, folder: Path) -> str:
         )
         wire = translate_task_to_wire(task, context).task_template
     entries = wire.container.resources.requests
-    asked = ", ".join(f"{type(e).Name(e.name).lower()} {e.value}" for e in entries)
+    asked = ", ".join(f"{Resources.ResourceName.Name(e.name).lower()} {e.value}" for e in entries)
     return f"{wire.id.name} version {version}: {asked}"

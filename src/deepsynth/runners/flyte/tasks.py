@@ -19,7 +19,7 @@ from typing import Any
 
 from flyte.io import Dir, File
 
-from deepsynth import durable, receipts, storage
+from deepsynth import receipts, storage
 from deepsynth.environments import managed_folder
 from deepsynth.errors import DeepSynthError
 from deepsynth.run import Run

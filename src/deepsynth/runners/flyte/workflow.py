@@ -75,7 +75,7 @@ def workflow_text(run: Run, steps: list[Step], settings: FlyteSettings, store: s
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - Python, not HTML
+        autoescape=False,
     )
     environment.filters["py"] = repr
     return environment.get_template("workflow.py.j2").render(
