@@ -11,6 +11,8 @@ import pytest
 OTHER = "1.16.1"
 HERE = Path(__file__).parent
 TESTS = ("test_publish.py", "test_load.py", "test_faults.py", "test_kill.py")
+# of the faults, those whose handling lies in the client
+SELECTED = "not test_faults or storage or body or lost or flipped"
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def test_the_other_client_passes_the_same_tests(other_client):
     )
     assert run.stdout.strip() == OTHER
     tests = [str(HERE / name) for name in TESTS]
-    options = ["-q", "-m", "not slow", "-p", "no:cacheprovider", "--tb=short"]
+    options = ["-q", "-m", "not slow", "-k", SELECTED, "-p", "no:cacheprovider", "--tb=short"]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *tests],
         env=environment,

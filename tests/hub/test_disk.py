@@ -10,6 +10,7 @@ from deepsynth.hub.doctor import doctor
 from deepsynth.hub.failure import HubError
 from deepsynth.hub.load import load
 from deepsynth.hub.publish import publish
+from tests.hub import fault_table
 from tests.hub.conftest import QUICK
 from tests.hub.folders import make_dataset, seed_of
 
@@ -55,6 +56,9 @@ def test_a_bad_xet_cache_is_gone_around_or_named(
     found = [f for f in doctor(alice) if f.where == str(cache)]
     assert "MerkleDB Shard error: File I/O error" in found[0].what
     assert "HF_XET_CACHE" in found[0].fix
+    fault_table.record_other(
+        "Xet cache full", "auto", "goes on over LFS and says why; `doctor` names the folder"
+    )
 
 
 def test_a_xet_cache_that_fills_up_on_the_way_ends_on_lfs(hub, alice, repo, tmp_path):
@@ -67,6 +71,7 @@ def test_a_xet_cache_that_fills_up_on_the_way_ends_on_lfs(hub, alice, repo, tmp_
     )
     assert done.transport == "lfs"
     assert any(text.startswith("Xet failed") and "LFS" in text for text in notices)
+    fault_table.record_other("Xet fails on the way", "auto", "goes on over LFS and says why")
 
 
 def test_a_full_download_cache_is_named(hub, alice, repo, tmp_path, monkeypatch, full_disk):
@@ -78,3 +83,6 @@ def test_a_full_download_cache_is_named(hub, alice, repo, tmp_path, monkeypatch,
         load(repo, account=alice, retry=QUICK)
     assert str(full_disk) in str(caught.value)
     assert not hub.requests("/_s3/")
+    fault_table.record_other(
+        "download cache full", "both", "stops before anything travels, and names the folder"
+    )

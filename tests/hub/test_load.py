@@ -11,6 +11,7 @@ from deepsynth.hub.account import Account
 from deepsynth.hub.failure import HubError
 from deepsynth.hub.load import load, parse_spec
 from deepsynth.hub.publish import publish
+from tests.hub import fault_table
 from tests.hub.conftest import QUICK
 from tests.hub.folders import make_dataset, seed_of
 
@@ -104,6 +105,12 @@ def test_a_revoked_token_is_an_error_though_all_is_cached(hub, published):
     with pytest.raises(RequestError, match=r"token was not accepted.*\(401\)"):
         load(done.repo, account=account, retry=QUICK)
     assert load(done.repo, offline=True, account=account).folder == first.folder
+    fault_table.record_other(
+        "token revoked, everything cached",
+        "both",
+        "stops: *the token was not accepted while looking at the repository (401)*; only "
+        "`offline` reads the cache",
+    )
 
 
 def test_offline_reads_only_what_an_earlier_load_left(hub, alice, published):
@@ -130,6 +137,7 @@ def test_a_damaged_local_copy_is_noticed_and_fetched_again(alice, published):
     assert bytes_of(again.folder) == bytes_of(folder)
 
 
+@pytest.mark.filterwarnings("ignore:hf_xet.upload_bytes:DeprecationWarning")  # of hub 1.16
 def test_a_dataset_of_someone_else_loads_without_our_manifest(hub, alice, repo, tmp_path):
     from huggingface_hub import HfApi
 

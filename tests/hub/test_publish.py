@@ -11,6 +11,7 @@ from deepsynth.hub.account import Account
 from deepsynth.hub.failure import HubError
 from deepsynth.hub.publish import publish
 from deepsynth.hub.remote import Remote
+from tests.hub import fault_table
 from tests.hub.conftest import QUICK
 from tests.hub.folders import make_dataset, make_run, seed_of
 
@@ -212,6 +213,14 @@ def test_of_two_publishers_at_once_the_second_is_told_and_nothing_is_lost(
     again = put(ours)  # the same command again: nothing of it is sent twice
     assert again.new_commit
     assert hub.sent() == 0
+    said = str(refused).split("\n")[0].split(": ", 1)[1].split(" (commit")[0]
+    fault_table.record_other(
+        "two publishers of different data at once",
+        "lfs",
+        f"the first lands; the second stops: *{said}*; run again, it replaces the first and sends "
+        "nothing twice",
+        0,
+    )
 
 
 def test_two_publishers_of_the_same_data_both_succeed_with_one_commit(hub, put, tmp_path):
@@ -219,6 +228,9 @@ def test_two_publishers_of_the_same_data_both_succeed_with_one_commit(hub, put, 
     landed = []
     done = while_committing(hub, put, first, lambda: landed.append(put(second)))
     assert done.sha == landed[0].sha
+    fault_table.record_other(
+        "two publishers of the same data at once", "lfs", "both succeed, with one commit"
+    )
 
 
 def test_an_unrelated_commit_in_between_is_kept(hub, api, alice, put, tmp_path, repo):
@@ -233,6 +245,7 @@ def test_an_unrelated_commit_in_between_is_kept(hub, api, alice, put, tmp_path, 
     done = while_committing(hub, put, folder, note)
     assert done.new_commit
     assert {"NOTES.md", "manifest.json"} <= files_of(alice, done).keys()
+    fault_table.record_other("an unrelated commit in between", "lfs", "kept; ours goes on top")
 
 
 @pytest.mark.parametrize("local_base", [False, True])
