@@ -32,7 +32,6 @@ for name in ("OMP_NUM_THREADS", "VIPS_CONCURRENCY", "NUMBA_NUM_THREADS"):
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from render_peers import PEERS, Naive
 
 from deepsynth.dataset import schema as columns
 from deepsynth.dataset.sources.corpus import Row
@@ -40,6 +39,7 @@ from deepsynth.durable import sha256_file, write_json
 from deepsynth.render.fonts import find_fonts
 from deepsynth.render.renderer import Document, Renderer
 from deepsynth.render.settings import PageSettings
+from render_peers import PEERS, Naive
 
 ROOT = Path(__file__).parent
 ARTICLES = ROOT.parent / "examples" / "articles" / "articles.jsonl"

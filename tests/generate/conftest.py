@@ -16,7 +16,9 @@ def source(tmp_path):
     path = tmp_path / "short.jsonl"
     with path.open("w", encoding="utf-8") as stream:
         for i in range(2300):
-            text = {7: "", 1500: "\x00\x01"}.get(i, f"Document {i}: un texte court, numéro {i * i}.")
+            text = {7: "", 1500: "\x00\x01"}.get(
+                i, f"Document {i}: un texte court, numéro {i * i}."
+            )
             stream.write(json.dumps({"text": text, "summary": f"Résumé {i}"}) + "\n")
     return path
 

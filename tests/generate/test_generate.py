@@ -2,12 +2,12 @@ import json
 import shutil
 
 import pytest
-from tests.generate.conftest import ARTICLES, digests
 
 from deepsynth.errors import DataError, RequestError
 from deepsynth.generate.generate import generate
 from deepsynth.generate.listing import list_datasets
 from deepsynth.generate.preview import preview
+from tests.generate.conftest import ARTICLES, digests
 
 
 def test_articles_become_a_dataset_that_datasets_reads(tmp_path):
@@ -168,7 +168,7 @@ def test_a_folder_of_other_settings_or_another_writer_is_refused(source, tmp_pat
     options = {"output_dir": tmp_path / "out", "workers": 1, "max_samples": 5}
     generate(str(source), **options)
     with pytest.raises(RequestError, match=r"other settings: pages\.mode base -> small"):
-        generate(str(source), mode="small", **{k: v for k, v in options.items()})
+        generate(str(source), mode="small", **options)
     with pytest.raises(RequestError, match=r"rows\.train 5 -> 6"):
         generate(str(source), **{**options, "max_samples": 6})
     with (tmp_path / "out" / "short" / ".lock").open() as lock:

@@ -8,11 +8,11 @@ import time
 
 import psutil
 import pytest
-from tests.generate.conftest import command, digests, environment
 
 from deepsynth.errors import StepFailed
 from deepsynth.generate.generate import generate
 from deepsynth.generate.pool import ATTEMPTS
+from tests.generate.conftest import command, digests, environment
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import subprocess
 import numpy as np
 import pytest
 from PIL import Image
-from tests.render.images import ink_columns, ink_rows, opened
 
 from deepsynth.render import layout
 from deepsynth.render.fonts import find_fonts
@@ -14,6 +13,7 @@ from deepsynth.render.renderer import BadDocument, Renderer
 from deepsynth.render.settings import PageSettings
 from deepsynth.render.typeset import Typesetter
 from deepsynth.render.words import DrawnWords
+from tests.render.images import ink_columns, ink_rows, opened
 
 
 @pytest.mark.parametrize("profile", ["standard", "small"])
@@ -88,9 +88,7 @@ def test_words_by_pairs_are_the_words_harfbuzz_shapes(articles):
         one, other = (drawn.table[drawn.numbers[0][word]].tolist() for drawn in (pairs, shaped))
         assert one == other, word
         size = (one[2] - one[1]) * (one[4] - one[3])
-        bytes_ = [
-            bytes(d.pool[d.where[d.numbers[0][word]] :][:size]) for d in (pairs, shaped)
-        ]
+        bytes_ = [bytes(d.pool[d.where[d.numbers[0][word]] :][:size]) for d in (pairs, shaped)]
         assert bytes_[0] == bytes_[1], word
         asked += 1
     assert asked > 2000

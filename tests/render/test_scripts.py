@@ -1,9 +1,9 @@
 import pytest
-from tests.render.images import ink_columns, ink_rows, opened
 
 from deepsynth.render.fonts import find_fonts, install_hint
 from deepsynth.render.renderer import BadDocument, Renderer
 from deepsynth.render.settings import PageSettings
+from tests.render.images import ink_columns, ink_rows, opened
 
 FILES = {font.path.name for font in find_fonts()}
 
@@ -46,7 +46,9 @@ def test_a_script_is_drawn_with_nothing_missing(renderer, text):
     assert 6 <= len(rows) <= 40
 
 
-@pytest.mark.parametrize("text", ["Grec : Ελληνικά.", "Русский текст.", "Tiếng Việt", "Čeština 1 € ½"])
+@pytest.mark.parametrize(
+    "text", ["Grec : Ελληνικά.", "Русский текст.", "Tiếng Việt", "Čeština 1 € ½"]
+)
 def test_latin_greek_and_cyrillic_take_the_fast_path(renderer, text):
     assert not renderer.render(text).shaped
 

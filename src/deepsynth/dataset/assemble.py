@@ -88,9 +88,7 @@ def _common_settings(chunks: list[Path]) -> dict[str, Any]:
     return settings[0]
 
 
-def _refuse_gaps(
-    name: str, rows: dict[str, int], found: list[tuple[Receipt, Path]]
-) -> None:
+def _refuse_gaps(name: str, rows: dict[str, int], found: list[tuple[Receipt, Path]]) -> None:
     offset = 0
     for split, total in rows.items():
         expected, before = 0, ""

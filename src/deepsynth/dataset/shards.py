@@ -86,6 +86,12 @@ class Receipt:
         """Plain data for JSON."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Receipt:
+        """The receipt `as_dict` described."""
+        fields: dict[str, Any] = {**data, "errors": [tuple(error) for error in data["errors"]]}
+        return cls(**fields)
+
 
 def plan_shards(splits: dict[str, int], start: int = 0, end: int | None = None) -> list[ShardRange]:
     """The shards that hold rows `start` to `end` of the splits laid end to end.
@@ -121,7 +127,7 @@ def read_receipt(path: Path) -> Receipt | None:
     if not isinstance(data, dict):
         return None
     try:
-        return Receipt(**{**data, "errors": [tuple(error) for error in data["errors"]]})
+        return Receipt.from_dict(data)
     except (KeyError, TypeError):
         return None
 
@@ -178,11 +184,12 @@ def write_shard(
     path = shard_path(folder, shard)
     temporary = path.with_name(f"{_TEMPORARY}{shard.name}-{os.getpid()}")
     shard_schema = schema.schema(settings)
+    compression: Any = schema.COMPRESSION
     try:
         with pq.ParquetWriter(
             temporary,
             shard_schema,
-            compression=schema.COMPRESSION,
+            compression=compression,
             use_dictionary=False,
             write_statistics=False,
         ) as writer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -172,7 +172,7 @@ def _console(stream: Any) -> Console:
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Any]:
+def _progress(quiet: bool) -> Generator[Any]:
     """A bar on a terminal, a line per tenth elsewhere, nothing when quiet."""
     if quiet:
         yield None
@@ -237,9 +237,7 @@ def _print_result(console: Console, result: GenerateResult) -> None:
     for reason, count in list(result.reasons.items())[:5]:
         console.print(f"  left out {count:,}: {reason}")
     resumed = f", {result.resumed:,} rows were there already" if result.resumed else ""
-    console.print(
-        f"{result.pages:,} pages, {_size(result.bytes)}, {result.seconds:.1f} s{resumed}"
-    )
+    console.print(f"{result.pages:,} pages, {_size(result.bytes)}, {result.seconds:.1f} s{resumed}")
     if result.chunk is not None:
         console.print(
             f"chunk {result.chunk}: {result.folder}\n"

@@ -6,7 +6,7 @@ import fcntl
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -353,7 +353,7 @@ def _refuse_public(name: str, private: bool, why: str) -> None:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def _alone_in(folder: Path) -> Generator[None]:
     """Hold the folder's lock; another `generate` in it is refused, not waited for."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`deepsynth generate --list`: every known dataset, and whether it is published, local, or missing."""
+"""`deepsynth generate --list`: every known dataset, published, local, or missing."""
 
 from __future__ import annotations
 

@@ -100,10 +100,9 @@ def check_revision_date(given: str | None) -> None:
 
 def page_settings(data: dict[str, Any]) -> PageSettings:
     """Page settings from what `settings_data` made."""
-    font = data["font"]
-    return PageSettings(
-        **{**data, "degrade": tuple(data["degrade"]), "font": Path(font) if font else None}
-    )
+    font = Path(data["font"]) if data["font"] else None
+    fields: dict[str, Any] = {**data, "degrade": tuple(data["degrade"]), "font": font}
+    return PageSettings(**fields)
 
 
 def settings_data(settings: PageSettings) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class _Worker:
 
     def __init__(self, job: str) -> None:
         environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
-        self._log: IO[bytes] = tempfile.TemporaryFile()
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "deepsynth.generate.worker"],
             stdin=subprocess.PIPE,
@@ -58,8 +58,7 @@ class _Worker:
             if "done" in answer:
                 progress(answer["done"])
             elif "receipt" in answer:
-                data: dict[str, Any] = answer["receipt"]
-                return Receipt(**{**data, "errors": [tuple(e) for e in data["errors"]]})
+                return Receipt.from_dict(answer["receipt"])
             else:
                 error = answer["error"]
                 raise StepFailed(

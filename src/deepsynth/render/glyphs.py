@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import uharfbuzz as hb
+import uharfbuzz
 
 from deepsynth.errors import DataError
 
 Array = np.ndarray[Any, Any]
+hb: Any = uharfbuzz  # compiled, without type stubs
 
 
-def open_face(path: Path) -> hb.Face:
+def open_face(path: Path) -> Any:
     """The first face of a font file, or a `DataError` when the file is not a font."""
     try:
         blob = hb.Blob.from_file_path(str(path))

@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 ADVANCE, LEFT, RIGHT, TOP, BOTTOM = range(5)
 """Columns of the word table: cells to the next word, ink from and to (cells), rows from and to."""
 END_OF_LINE, GAP, FIRST_KIND = -1, -2, -3
-"""Items below zero: end of a line of text, a blank line, and a block of kind `FIRST_KIND - item`."""
+"""Items below zero: end of a line, a blank line, and a block of kind `FIRST_KIND - item`."""
 LINE_HEIGHT, INDENT, HANGING, SPACE = range(4)
 """Columns of the table of block kinds: pixels, then cells: indent of the first line, of the others,
 and the word space."""
@@ -26,7 +26,7 @@ WORD, X, Y = range(3)
 """Columns of the table of placed words."""
 
 UNKNOWN, JOINED = -(1 << 30), -(1 << 30) + 1
-"""Advances of a pair of letters not met yet, and of one that is more than two letters side by side."""
+"""Advances of a pair of letters not met yet, and of one that is more than the two letters."""
 
 # All kernels are in this file: the compiler's cache does not notice a change in another one.
 _compile: Any = njit(cache=True, nogil=True, boundscheck=False)
@@ -179,9 +179,7 @@ def draw_words(
             x += step
         numbers[n] = -1
         if fits and x <= widest:
-            drawn = draw_word(
-                places[: end - start], ink, atlas, canvas, origin, baseline, box
-            )
+            drawn = draw_word(places[: end - start], ink, atlas, canvas, origin, baseline, box)
             if not drawn:
                 canvas[:] = 0
             else:

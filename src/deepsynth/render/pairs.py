@@ -8,6 +8,7 @@ The result is the same, which the tests verify; fonts with rules over three lett
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ Array = np.ndarray[Any, Any]
 
 _LETTERS = 1024
 _PLANE = 1 << 16
+
 
 class PairShaper:
     """The letters and pairs of one typeface met so far."""
@@ -36,7 +38,7 @@ class PairShaper:
         for char in word:
             if self.letter[ord(char) & 0xFFFF] == 0 and ord(char) < _PLANE:
                 self._learn_letter(char)
-        for first, second in zip(word, word[1:], strict=False):
+        for first, second in pairwise(word):
             if first in self._nominal and second in self._nominal:
                 a, b = self.letter[ord(first)], self.letter[ord(second)]
                 if self.advance[a, b] == layout.UNKNOWN:
@@ -76,7 +78,7 @@ class PairShaper:
         where: Array,
         count: int,
     ) -> tuple[Array, int, int]:
-        """Draw words into the tables; see `layout.draw_words`. Returns their numbers, used and count."""
+        """Draw words into the tables, see `layout.draw_words`; their numbers, used and count."""
         numbers = np.full(len(ends), -1, np.int64)
         used, count = layout.draw_words(
             codes,

@@ -49,7 +49,9 @@ class Renderer:
         self._shaped: ShapedTypesetter | None = None
         self._covered: frozenset[int] = frozenset()
         self._degrader = (
-            Degrader(settings.degrade, settings.seed, settings.page_px) if settings.degrade else None
+            Degrader(settings.degrade, settings.seed, settings.page_px)
+            if settings.degrade
+            else None
         )
 
     def render(self, text: str, name: str = "") -> Document:

@@ -194,7 +194,7 @@ def _markup(text: str, size_px: int) -> Iterator[str]:
 
 
 def _parts(line: str) -> Iterator[str]:
-    """A line in parts of at most `_CHUNK` characters, cut at a space or between whole characters."""
+    """A line in parts of at most `_CHUNK` characters, cut at a space or between letters."""
     while len(line) > _CHUNK:
         cut = line.rfind(" ", _CHUNK // 2, _CHUNK)
         if cut < 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 
@@ -73,13 +74,11 @@ class Typesetter:
                 return found, False
             if len(found) == self._max_pages:
                 return found, True
-            layout.draw_page(
-                self._placed, placed, drawn.table, drawn.where, drawn.pool, self._page
-            )
+            layout.draw_page(self._placed, placed, drawn.table, drawn.where, drawn.pool, self._page)
             found.append(encode_rows(self._page, self._bits))
 
     def _items(self, text: str) -> list[int]:
-        items: list[int] = []
+        items: list[Any] = []  # None until the new words are drawn, then integers only
         known = self._drawn.numbers[0].get
         new: list[tuple[int, str]] = []
         for block in blocks(text):
@@ -98,7 +97,7 @@ class Typesetter:
                     for place, number in enumerate(numbers)
                     if number is None
                 ]
-            items += numbers  # pyright: ignore[reportArgumentType]
+            items += numbers
             items.append(layout.END_OF_LINE)
         if new:
             self._drawn.add(word for _, word in new)

@@ -29,14 +29,16 @@ _SIMPLE = (
     (0xFFFD, 0xFFFD),  # replacement character
 )
 HEADING_SCALE = {1: 1.6, 2: 1.35, 3: 1.15}
-_KEPT = 1 << 17
+_KEPT = 1 << 16
+_POOL = 1 << 26
+"""Words and bytes there is room for: about 57,000 French words of 16 px."""
 _PAD = 64
 """Columns left and right of a word on the drawing canvas, for ink beyond its advance."""
 
 Array = np.ndarray[Any, Any]
 
 
-class NeedsShaping(Exception):  # noqa: N818  (a signal between the two paths, never an error)
+class NeedsShaping(Exception):
     """The text holds a character this path does not set; the whole document goes the other way."""
 
 
@@ -89,12 +91,13 @@ class DrawnWords:
         ]
         self._canvas = np.zeros((max(self.heights), widest + 2 * _PAD), np.uint8)
         self._box = np.zeros(4, np.int64)
-        self.table: Array = np.zeros((_KEPT, 5), np.int32)
-        self.where: Array = np.zeros(_KEPT, np.int64)
-        self.pool: Array = np.zeros(1 << 24, np.uint8)
         self._forget()
 
     def _forget(self) -> None:
+        # Filled, so that the memory is taken now: it does not grow with the number of documents.
+        self.table: Array = np.full((_KEPT, 5), 0, np.int32)
+        self.where: Array = np.full(_KEPT, 0, np.int64)
+        self.pool: Array = np.full(_POOL, 255, np.uint8)
         self.numbers: list[dict[str, int]] = [{} for _ in self._faces]
         self._broken: dict[tuple[int, str], list[int]] = {}
         self._count = 0
@@ -102,7 +105,7 @@ class DrawnWords:
 
     def make_room(self) -> None:
         """Empty the cache when it is nearly full; between documents only."""
-        if self._count > _KEPT * 3 // 4:
+        if self._count > _KEPT * 7 // 8 or self._used > _POOL * 7 // 8:
             self._forget()
 
     def covers(self, text: str, style: int = 0) -> bool:
@@ -201,7 +204,13 @@ class DrawnWords:
         placed = np.array([(face.drawn(g), x, y) for g, x, y in glyphs], np.int32)
         canvas = self._canvas[: self.heights[style]]
         if not layout.draw_word(
-            placed.reshape(-1, 3), face.ink, face.atlas, canvas, _PAD, self._baselines[style], self._box
+            placed.reshape(-1, 3),
+            face.ink,
+            face.atlas,
+            canvas,
+            _PAD,
+            self._baselines[style],
+            self._box,
         ):
             canvas[:] = 0
             raise NeedsShaping("ink outside the line")

@@ -98,19 +98,11 @@ class Corpus:
     def from_dict(cls, data: dict[str, Any]) -> Corpus:
         """The corpus `as_dict` described."""
         files = {
-            split: tuple(
-                FileIndex(
-                    **{
-                        **file,
-                        "columns": tuple(file["columns"]),
-                        "offsets": tuple(file["offsets"]),
-                    }
-                )
-                for file in given
-            )
+            split: tuple(FileIndex.from_dict(file) for file in given)
             for split, given in data["files"].items()
         }
-        return cls(**{**data, "files": files})
+        fields: dict[str, Any] = {**data, "files": files}
+        return cls(**fields)
 
 
 def choose_columns(

@@ -55,6 +55,16 @@ class FileIndex:
     offsets: tuple[int, ...] = ()
     delimiter: str = ","
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> FileIndex:
+        """The index from plain data, where tuples have become lists."""
+        fields: dict[str, Any] = {
+            **data,
+            "columns": tuple(data["columns"]),
+            "offsets": tuple(data["offsets"]),
+        }
+        return cls(**fields)
+
 
 def index_file(path: Path, *, digest: bool = True) -> FileIndex:
     """Read a file once: count its rows and note where they start.
@@ -123,7 +133,7 @@ def _index_csv(path: Path, digest: bool) -> FileIndex:
                 break
             if lines.number - line > _LINES_IN_A_RECORD:
                 raise DataError(
-                    f"a quotation mark opens here and is still open {_LINES_IN_A_RECORD:,} lines on",
+                    f"a quotation mark opens here and is open for {_LINES_IN_A_RECORD:,} lines",
                     where=f"{path}:{line + 1}",
                     hint="Close it, or write two quotation marks for one inside a field.",
                 )
@@ -183,18 +193,14 @@ def _index_parquet(path: Path, digest: bool) -> FileIndex:
     return FileIndex(str(path), "parquet", rows, sha256_file(path) if digest else "", columns)
 
 
-def read_rows(
-    file: FileIndex, columns: tuple[str, str], start: int, stop: int
-) -> Iterator[Record]:
+def read_rows(file: FileIndex, columns: tuple[str, str], start: int, stop: int) -> Iterator[Record]:
     """The two columns of rows `start` to `stop` (exclusive) of a file."""
     return {"csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet}[file.format](
         file, columns, start, stop
     )
 
 
-def _read_csv(
-    file: FileIndex, columns: tuple[str, str], start: int, stop: int
-) -> Iterator[Record]:
+def _read_csv(file: FileIndex, columns: tuple[str, str], start: int, stop: int) -> Iterator[Record]:
     _allow_long_fields()
     places = [file.columns.index(column) for column in columns]
     with Path(file.path).open("rb") as stream:
