@@ -10,10 +10,13 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from xml.sax.saxutils import escape, quoteattr
 
 from deepsynth.errors import MissingDependency
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 WORDS = tuple(
     word
@@ -28,6 +31,7 @@ WORDS = tuple(
 
 WIDTH, HEIGHT, LINE_HEIGHT = 760, 640, 50
 _PAPER = (238, 230, 214)
+_MARGIN, _STEP = 4, 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +41,25 @@ class _DrawnLine:
     left: int
     top: int
     width: int
+    polygon: list[tuple[int, int]]
 
     @property
     def baseline(self) -> list[tuple[int, int]]:
         y = self.top + 27
         return [(self.left, y), (self.left + self.width, y)]
 
-    @property
-    def polygon(self) -> list[tuple[int, int]]:
-        left, right = self.left - 4, self.left + self.width + 4
-        top, bottom = self.top - 3, self.top + 38
-        return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+def _outline(ink: Image, left: int, top: int, width: int) -> list[tuple[int, int]]:
+    """An outline that follows the letters at a small distance, as segmenters draw them."""
+    upper: list[tuple[int, int]] = []
+    lower: list[tuple[int, int]] = []
+    for x in range(left - _MARGIN, left + width + _MARGIN, _STEP):
+        found = ink.crop((x - _MARGIN, top - 10, x + _STEP + _MARGIN, top + 46)).getbbox()
+        first, last = (found[1], found[3]) if found else (24, 36)
+        upper.append((max(0, x), top - 10 + first - _MARGIN))
+        lower.append((max(0, x), top - 10 + last + _MARGIN))
+    right = min(WIDTH - 1, left + width + _MARGIN)
+    return [*upper, (right, upper[-1][1]), (right, lower[-1][1]), *reversed(lower)]
 
 
 def demo_font(name: str) -> Path:
@@ -109,7 +121,10 @@ def write_pages(
             ink = 40 + chance.randint(0, 30)
             draw.text((left, top + 27), text, font=face, fill=(ink, ink, ink), anchor="ls")
             width = round(draw.textlength(text, font=face))
-            drawn.append(_DrawnLine(f"l{row}", text, left, top, width))
+            alone = Image.new("1", image.size)
+            ImageDraw.Draw(alone).text((left, top + 27), text, font=face, fill=1, anchor="ls")
+            outline = _outline(alone, left, top, width)
+            drawn.append(_DrawnLine(f"l{row}", text, left, top, width, outline))
         image.save(folder / f"{stem}.png")
         document = _page_xml(stem, drawn) if form == "page" else _alto_xml(stem, drawn)
         path = folder / f"{stem}.xml"
@@ -156,7 +171,10 @@ def _alto_xml(stem: str, lines: list[_DrawnLine]) -> str:
 
     def rows() -> Iterator[str]:
         for line in lines:
-            (left, top), (right, bottom) = line.polygon[0], line.polygon[2]
+            (left, top), (right, bottom) = (
+                (pick(x for x, _ in line.polygon), pick(y for _, y in line.polygon))
+                for pick in (min, max)
+            )
             box = f'HPOS="{left}" VPOS="{top}" WIDTH="{right - left}" HEIGHT="{bottom - top}"'
             yield (
                 f'     <TextLine ID="{line.id}" TAGREFS="LT1" {box} '

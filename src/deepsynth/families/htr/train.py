@@ -7,7 +7,6 @@ validation pages) and `training/summary.json`. Runs in the environment `htr`.
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -137,8 +136,6 @@ def train(
         )
     weights = export(best.best_model_path, model_folder)
     read_model(weights, "recognition")
-    if base:
-        shutil.copyfile(base, model_folder / f"base{base.suffix}")
     return {
         "epochs": trainer.current_epoch,
         "updates": trainer.global_step,

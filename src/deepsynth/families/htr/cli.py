@@ -1,0 +1,168 @@
+"""Verbs of the family `htr` for the command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from deepsynth.errors import RequestError
+
+_GROUP = "Manuscripts"
+
+
+def register(app: App) -> None:
+    """Add the verbs to the command line."""
+    for verb in (repair, lines, transcribe, workspace, card):
+        app.command(verb, group=_GROUP)
+
+
+def setup_htr() -> int:
+    """Build the environment Kraken runs in (`deepsynth setup htr`); a few minutes, once."""
+    from deepsynth.families.htr.environment import setup_htr
+
+    environment = setup_htr()
+    print(f"Kraken is ready: {environment.python}")
+    return 0
+
+
+def repair(
+    folder: Annotated[Path, Parameter(help="Ground truth: ALTO or PAGE files and images.")],
+    copy: Annotated[Path, Parameter(help="A new folder for the corrected copy.")],
+    /,
+    *,
+    form: Annotated[
+        Literal["NFC", "NFD", "NFKC", "NFKD"], Parameter(help="Unicode normal form to write.")
+    ] = "NFC",
+    drop_unusable: Annotated[
+        bool, Parameter(help="Also remove transcribed lines Kraken would lose.", negative=())
+    ] = False,
+) -> int:
+    """Write a corrected copy of a ground truth, and say every change.
+
+    For example:
+
+    ```
+    deepsynth repair Ground_Truth/Odalricus Ground_Truth/Odalricus-mended
+    ```
+    """
+    from deepsynth.families.htr.repair import REPORT
+    from deepsynth.families.htr.repair import repair as mend
+
+    report = mend(folder, copy, form=form, drop_unusable=drop_unusable)
+    for what, count in report.counts().most_common():
+        print(f"{count:6} {what}")
+    for name, why in report.left_out.items():
+        print(f"Left out {name}: {why}")
+    print(f"{report.copied} files copied; every change is in {copy / REPORT}")
+    print(f"Next: deepsynth check with data.ground_truth={copy}")
+    return 0
+
+
+def lines(
+    folder: Annotated[Path, Parameter(help="Ground truth.")],
+    /,
+    *,
+    output: Annotated[Path, Parameter(help="The HTML page to write.")] = Path("lines.html"),
+    count: Annotated[int, Parameter(help="Lines to show.")] = 100,
+    height: Annotated[int, Parameter(help="Height of the network's input in pixels.")] = 48,
+) -> int:
+    """Show lines as the network gets them, with their text beside."""
+    from deepsynth.families.htr.gallery import write_gallery
+
+    shown = write_gallery(folder, output, lines=count, height=height)
+    print(f"{shown} lines: {output}")
+    return 0
+
+
+def transcribe(
+    images: Annotated[list[Path], Parameter(help="Page images, or folders of them.")],
+    /,
+    *,
+    model: Annotated[Path, Parameter(help="A recognition model.")],
+    to: Annotated[
+        Literal["alto", "pagexml", "abbyyxml", "hocr", "text"], Parameter(help="Format.")
+    ] = "alto",
+    output: Annotated[Path, Parameter(help="Folder of the results.")] = Path("transcribed"),
+    segmentation: Annotated[
+        Path | None, Parameter(help="A segmentation model; Kraken's own by default.")
+    ] = None,
+    device: Annotated[str, Parameter(help="auto, cpu, mps or cuda:0.")] = "auto",
+    overwrite: Annotated[bool, Parameter(help="Replace results.", negative=())] = False,
+) -> int:
+    """Find and read the lines of page images, one result file for each.
+
+    For example:
+
+    ```
+    deepsynth transcribe scans --model runs/hand/model/best.safetensors --to pagexml
+    ```
+    """
+    from deepsynth.families.htr.transcribe import transcribe as read
+
+    def progress(done: int, total: int, name: str) -> None:
+        print(f"{done}/{total} {name}", file=sys.stderr, flush=True)
+
+    written = read(
+        images,
+        model,
+        output,
+        to=to,
+        segmentation=segmentation,
+        device=device,
+        overwrite=overwrite,
+        progress=progress,
+    )
+    for path in written:
+        print(path)
+    return 0
+
+
+def workspace(
+    folder: Annotated[Path, Parameter(help="Where; made if it is not there.")],
+    /,
+    *,
+    french: Annotated[
+        bool, Parameter(help="The folder names of French guides.", negative=())
+    ] = False,
+    name: Annotated[
+        list[str] | None, Parameter(help="PLACE=NAME, such as models=Models.", negative=())
+    ] = None,
+) -> int:
+    """Make the folders of a transcription project, with a job to start from."""
+    from deepsynth.families.htr.workspace import FRENCH, make_workspace
+
+    names = dict(FRENCH) if french else {}
+    for entry in name or []:
+        place, equals, chosen = entry.partition("=")
+        if not equals:
+            raise RequestError("a name is given as PLACE=NAME", where=entry)
+        names[place] = chosen
+    for place, path in make_workspace(folder, names).items():
+        print(f"{place:13} {path}")
+    return 0
+
+
+def card(
+    run: Annotated[Path, Parameter(help="A finished run.")],
+    /,
+    *,
+    name: Annotated[str, Parameter(help="corpus_type_vN.")],
+    author: Annotated[list[str], Parameter(help="May be given several times.", negative=())],
+    license: Annotated[str, Parameter(help="For example CC-BY-4.0.")],
+    language: Annotated[list[str], Parameter(help="ISO 639-3, such as fra.", negative=())],
+    script: Annotated[list[str], Parameter(help="ISO 15924, such as Latn.", negative=())],
+    dataset: Annotated[list[str] | None, Parameter(help="URL.", negative=())] = None,
+    output: Annotated[Path, Parameter(help="Folder of card and archive.")] = Path("published"),
+) -> int:
+    """Write a validated HTRMoPo model card and an archive for Zenodo."""
+    from deepsynth.families.htr.publish import About, write_archive
+    from deepsynth.run import Run
+
+    about = About(name, author, license, language, script, datasets=dataset or ())
+    archive = write_archive(Run.open(run), about, output)
+    print(f"{archive.with_suffix('.md')}\n{archive}")
+    print("Next: upload the archive to Zenodo, or `ketos publish` with the card and the model.")
+    return 0

@@ -1,0 +1,213 @@
+"""Transcribe page images with a model: lines found, read, and written in a standard format.
+
+This side of the process border checks the request and shows the progress; Kraken works in its own
+environment (transcribe_pages.py), one process for the whole batch.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from deepsynth.environments import get_environment
+from deepsynth.errors import DataError, DeepSynthError, RequestError
+from deepsynth.families.htr import MANAGED
+from deepsynth.families.htr.ground_truth import IMAGE_SUFFIXES
+from deepsynth.families.htr.model_file import read_model
+
+if TYPE_CHECKING:
+    from deepsynth.run import Run
+
+Format = Literal["alto", "pagexml", "abbyyxml", "hocr", "text"]
+SUFFIXES: dict[Format, str] = {
+    "alto": ".xml",
+    "pagexml": ".xml",
+    "abbyyxml": ".xml",
+    "hocr": ".html",
+    "text": ".txt",
+}
+
+
+def transcribe(
+    images: Sequence[Path],
+    model: Path,
+    output: Path,
+    *,
+    to: Format = "alto",
+    segmentation: Path | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+) -> list[Path]:
+    """Transcribe images and write one file for each, named like the image.
+
+    Args:
+        images: Image files, or folders of them.
+        model: A recognition model.
+        output: Folder of the results, made if needed.
+        to: Format of the results.
+        segmentation: A segmentation model; Kraken's own when None.
+        device: auto, cpu, mps, cuda or cuda:0.
+        overwrite: Replace results that are there already.
+        progress: Called with pages done, pages in all, and the name of the last one.
+
+    Returns:
+        The files written, in the order of the images.
+
+    Raises:
+        RequestError: Nothing to do, an unknown format, or a result that exists already.
+        ModelError: A model of the wrong kind.
+        DataError: Pages that could not be read; the others are written.
+    """
+    if to not in get_args(Format):
+        raise RequestError(
+            f"{to!r} is no format", where="--to", hint=f"One of: {', '.join(get_args(Format))}."
+        )
+    read_model(model, "recognition")
+    if segmentation:
+        read_model(segmentation, "segmentation")
+    pages = find_images(images)
+    targets = [output / (page.stem + SUFFIXES[to]) for page in pages]
+    _refuse_clashes(pages, targets, overwrite)
+    output.mkdir(parents=True, exist_ok=True)
+    failed: dict[str, str] = {}
+    events = _work(pages, targets, model, to, segmentation, device)
+    for done, event in enumerate(events, start=1):
+        progress(done, len(pages), Path(event["image"]).name)
+        if event.get("error"):
+            failed[event["image"]] = event["error"]
+    if failed:
+        first, why = next(iter(failed.items()))
+        raise DataError(
+            f"{len(failed)} of {len(pages)} pages could not be transcribed: {why}",
+            where=first,
+            hint="The others are written. Copy or export these images again.",
+        )
+    return targets
+
+
+def predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[str, Any]]:
+    """Read page images with the model of a run.
+
+    Args:
+        run: A run whose training is done.
+        texts: Paths of images or folders.
+        file: One more image, or a text file with one image path a line.
+
+    Yields:
+        For each line of each page its image, id and text.
+    """
+    from deepsynth.families.htr.ground_truth import read_page
+
+    names = [Path(text) for text in texts]
+    if file and file.suffix.lower() in IMAGE_SUFFIXES:
+        names.append(file)
+    elif file:
+        names += [Path(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+    model = next(
+        (
+            path
+            for name in ("best.safetensors", "best.mlmodel")
+            if (path := run.path / "model" / name).is_file()
+        ),
+        None,
+    )
+    if model is None:
+        raise RequestError("this run has no model yet", where=run.path, hint="Train it first.")
+    with tempfile.TemporaryDirectory() as folder:
+        for page in transcribe(names, model, Path(folder), to="alto"):
+            for line in read_page(page).lines:
+                yield {"image": page.stem, "line": line.id, "text": line.text}
+
+
+def find_images(images: Sequence[Path]) -> list[Path]:
+    """The image files meant by a list of files and folders, folders in the order of names.
+
+    Raises:
+        RequestError: A path that does not exist, or no image at all.
+    """
+    found: list[Path] = []
+    for path in images:
+        if path.is_dir():
+            found += [
+                entry
+                for entry in sorted(path.iterdir())
+                if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")
+            ]
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise RequestError("there is no such image", where=path, hint="Check the name.")
+    if not found:
+        raise RequestError(
+            "there is no image to transcribe",
+            where=", ".join(map(str, images)) or None,
+            hint=f"Images end in {', '.join(IMAGE_SUFFIXES)}.",
+        )
+    return found
+
+
+def _refuse_clashes(pages: list[Path], targets: list[Path], overwrite: bool) -> None:
+    seen: dict[Path, Path] = {}
+    for page, target in zip(pages, targets, strict=True):
+        if target in seen:
+            raise RequestError(
+                f"{page.name} and {seen[target].name} would be written to the same file",
+                where=target,
+                hint="Transcribe them into different folders.",
+            )
+        seen[target] = page
+        if target.exists() and not overwrite:
+            raise RequestError(
+                "this exists already", where=target, hint="Name another folder, or --overwrite."
+            )
+
+
+def _work(
+    pages: list[Path],
+    targets: list[Path],
+    model: Path,
+    to: Format,
+    segmentation: Path | None,
+    device: str,
+) -> Iterator[dict[str, Any]]:
+    """Start Kraken's side and yield what it tells, a JSON line for each page."""
+    request = {
+        "pages": [
+            [str(page.resolve()), str(target.resolve())]
+            for page, target in zip(pages, targets, strict=True)
+        ],
+        "model": str(model.resolve()),
+        "segmentation": str(segmentation.resolve()) if segmentation else None,
+        "to": to,
+        "device": device,
+    }
+    environment = get_environment(MANAGED)
+    argv = ["{python}", "-m", "deepsynth.families.htr.transcribe_pages", json.dumps(request)]
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as said,
+        subprocess.Popen(
+            environment.command(argv), stdout=subprocess.PIPE, stderr=said, text=True
+        ) as child,
+    ):
+        told = 0
+        try:
+            for line in child.stdout or ():
+                if line.startswith("{"):
+                    told += 1
+                    yield json.loads(line)
+        finally:
+            if child.poll() is None and told < len(pages):
+                child.terminate()
+        if child.wait() or told < len(pages):
+            said.seek(0)
+            last = [line for line in said.read().splitlines() if line.strip()][-1:]
+            raise DeepSynthError(
+                f"Kraken ended after {told} of {len(pages)} pages: {''.join(last)}",
+                where=model,
+                hint="The pages it finished are written.",
+            )
