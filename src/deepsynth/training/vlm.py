@@ -195,7 +195,8 @@ def export_checkpoint(session: Session, checkpoint: Path, target: Path) -> None:
     session.processor.save_pretrained(target)
     if session.is_lora:
         _record_base(session, target)
-    config = session.config.model_dump(mode="json") | {
+    # Where things lay on this machine is nobody else's business.
+    config = session.config.model_dump(mode="json", exclude={"output_dir", "cache_dir"}) | {
         "model_name": public_name(session.config.model_name),
         "decided": session.decided,
         "trainable": session.trainable.by_part,

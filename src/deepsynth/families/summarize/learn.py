@@ -21,6 +21,7 @@ from deepsynth.training.adapters import BASE_FILE, load_adapter
 from deepsynth.training.config import TrainerConfig
 from deepsynth.training.recommend import expected_updates
 from deepsynth.training.vlm_data import PageCollator, PageSamples
+from deepsynth.training.vlm_model import load_model
 from deepsynth.training.vlm_session import Session, open_session
 from deepsynth.training.vlm_trainer import batch_loss, loss_inputs
 
@@ -129,7 +130,7 @@ def _check_levers(
 
 
 def _check_reload(session: Session, batch: dict[str, Any]) -> Finding:
-    """Save the adapter, take it off, put it on again from disk, and compare the loss."""
+    """Save the adapter, put it on a base loaded afresh, and compare the loss."""
     import torch
 
     model, processor = session.model, session.processor
@@ -139,9 +140,18 @@ def _check_reload(session: Session, batch: dict[str, Any]) -> Finding:
     with tempfile.TemporaryDirectory(prefix="deepsynth-adapter-") as folder:
         model.save_pretrained(folder)
         durable.write_json(Path(folder) / BASE_FILE, session.fingerprint)
-        base = model.unload()
+        device = model.device
+        # PEFT's unload() would leave a router that trained in full inside the base.
+        del model
+        session.model = None
+        base = load_model(
+            session.base,
+            precision=session.precision,
+            revision=session.config.model_revision,
+            trust_remote_code=session.config.trust_remote_code,
+        )
         try:
-            again = load_adapter(base, Path(folder))
+            again = load_adapter(base.to(device), Path(folder))
             with torch.no_grad():
                 after = float(batch_loss(again.eval(), batch, processor))
         except ModelError as error:

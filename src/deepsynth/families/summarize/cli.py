@@ -1,0 +1,179 @@
+"""The command lines of `summarize`: presets with reasons, and training straight from flags."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from deepsynth.errors import RequestError
+
+_Many = Parameter(consume_multiple=True)
+
+
+def register(app: App) -> None:
+    """Add the verbs of this family."""
+    app.command(presets, group="Look")
+
+
+def presets(
+    *,
+    samples: Annotated[int | None, Parameter(help="Training samples; recommends for them.")] = None,
+    seconds_per_sample: Annotated[
+        float | None, Parameter(help="Time of one sample in training, to estimate the whole.")
+    ] = None,
+    as_json: Annotated[bool, Parameter(name="--json", help="Print as JSON.", negative=())] = False,
+) -> int:
+    """Show the LoRA presets, or what is recommended for a number of samples, with the reasons.
+
+    For example:
+
+    ```
+    deepsynth presets
+    deepsynth presets --samples 12
+    ```
+    """
+    from deepsynth.training import LORA_PRESETS, recommended
+
+    if samples is None:
+        shown: Any = [preset.as_dict() for preset in LORA_PRESETS.values()]
+    elif samples < 1:
+        raise RequestError(f"{samples} samples are none.", where="--samples")
+    else:
+        shown = recommended(samples, seconds_per_sample)
+    if as_json:
+        print(json.dumps(shown, ensure_ascii=False, indent=2))
+    elif samples is None:
+        _print_presets(shown)
+    else:
+        _print_recommended(shown)
+    return 0
+
+
+def train_datasets(
+    datasets: Annotated[list[str], _Many],
+    *,
+    batch_size: int | None = None,
+    epochs: float | None = None,
+    learning_rate: float | None = None,
+    mixed_precision: Literal["bf16", "fp16", "no"] | None = None,
+    num_workers: int | None = None,
+    gradient_accumulation: int | None = None,
+    max_train_samples: int | None = None,
+    max_val_samples: int | None = None,
+    output_dir: Path = Path("runs/trained"),
+    model_name: str | None = None,
+    hf_dataset_prefix: str | None = None,
+    quiet: bool = False,
+) -> int:
+    """Prepare, check and train on datasets of pages; `output_dir` is the run folder.
+
+    Args:
+        datasets: Names such as mlsum_fr, generated here or on the Hub; `all`; folders of pages.
+        batch_size: Samples a device takes at once.
+        epochs: Passes over the data.
+        learning_rate: Peak learning rate.
+        mixed_precision: bf16, fp16 (GPU only) or no.
+        num_workers: Processes that prepare batches.
+        gradient_accumulation: Batches in one update.
+        max_train_samples: Train on at most so many.
+        max_val_samples: Validate on at most so many.
+        output_dir: The run folder that is made.
+        model_name: Hub name, folder, or an earlier run.
+        hf_dataset_prefix: Whose datasets on the Hub.
+        quiet: Show no progress.
+    """
+    from deepsynth.verbs import work
+
+    text = job_text(
+        datasets,
+        train={
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "learning_rate": learning_rate,
+            "mixed_precision": mixed_precision,
+            "num_workers": num_workers,
+            "gradient_accumulation": gradient_accumulation,
+        },
+        data={
+            "max_train_samples": max_train_samples,
+            "max_val_samples": max_val_samples,
+            "hf_dataset_prefix": hf_dataset_prefix,
+        },
+        model=model_name,
+    )
+    with tempfile.TemporaryDirectory(prefix="deepsynth-job-") as folder:
+        job = Path(folder) / "job.yaml"
+        job.write_text(text, encoding="utf-8")
+        return work.train(job, runs=output_dir.parent, name=output_dir.name, quiet=quiet)
+
+
+def job_text(
+    datasets: list[str], train: dict[str, Any], data: dict[str, Any], model: str | None
+) -> str:
+    """The job file that flags amount to; what is None is left out.
+
+    Args:
+        datasets: Names, or one folder of pages.
+        train: Settings of `train:`.
+        data: Further settings of `data:`.
+        model: As a job's `model:`; a path is made absolute.
+    """
+    import yaml
+
+    folders = [name for name in datasets if Path(name).is_dir() and "/" in name]
+    if folders and len(datasets) > 1:
+        raise RequestError(
+            "a folder can only be the one dataset.",
+            where=folders[0],
+            hint="Give datasets by name, or one folder.",
+        )
+    source: dict[str, Any] = (
+        {"path": str(Path(folders[0]).resolve())} if folders else {"datasets": datasets}
+    )
+    job: dict[str, Any] = {
+        "family": "summarize",
+        "data": source | {key: value for key, value in data.items() if value is not None},
+    }
+    if model is not None:
+        place = Path(model).expanduser()
+        job["model"] = str(place.resolve()) if place.exists() else model
+    settings = {key: value for key, value in train.items() if value is not None}
+    if settings:
+        job["train"] = settings
+    return yaml.safe_dump(job, sort_keys=False, allow_unicode=True)
+
+
+def _print_presets(shown: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("preset", "rank / alpha", "dropout", "router", "expert rank", "suits", box=None)
+    for preset in shown:
+        table.add_row(
+            preset["name"],
+            f"{preset['rank']} / {preset['alpha']}",
+            f"{preset['dropout']:g}",
+            preset["router"],
+            str(preset["expert_rank"]),
+            preset["suits"],
+        )
+    Console(highlight=False).print(table)
+
+
+def _print_recommended(shown: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(f"{shown['samples']} samples: preset {shown['preset']}")
+    for entry in shown["settings"]:
+        value = entry["value"]
+        value = ", ".join(value) if isinstance(value, list) else value
+        console.print(f"  {entry['key']}: {value}", markup=False, soft_wrap=True)
+        console.print(f"      {entry['why']}", style="dim", markup=False, soft_wrap=True)
+    console.print(f"{shown['updates']} updates, {shown['per_epoch']} an epoch")
+    if shown["minutes"] is not None:
+        console.print(f"about {shown['minutes']} minutes at the measured speed")

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepsynth.errors import DataError, DeepSynthError, JobError, ModelError, RequestError
+from deepsynth.families import get_family
+from deepsynth.families.summarize.cli import job_text
+from deepsynth.families.summarize.rescore import check_same_loss, check_same_outputs
+from deepsynth.job import ResolvedJob, load_job
+
+ARTICLES = Path("examples/articles/articles.jsonl").resolve()
+
+
+def resolve(folder: Path, text: str) -> ResolvedJob:
+    path = folder / "job.yaml"
+    path.write_text(text)
+    return get_family("summarize").resolve(load_job(path))
+
+
+def job(**more: Any) -> str:
+    given = {"family": "summarize", "data": {"path": str(ARTICLES)}}
+    return json.dumps(given | {"model": "scratch:deepseek-ocr-2-tiny"} | more)
+
+
+def test_open_settings_are_filled_with_reasons(tmp_path: Path) -> None:
+    resolved = resolve(tmp_path, job(train={"epochs": 7}))
+    settings = resolved.settings
+    assert settings["train.epochs"].value == 7
+    assert settings["train.epochs"].origin == "file"
+    assert settings["lora.rank"].origin == "preset"
+    assert "52 samples" in settings["train.batch_size"].why
+    assert not [k for k, s in settings.items() if k.startswith("lora.") and s.value is None]
+
+
+@pytest.mark.parametrize("export", [True, False])
+@pytest.mark.parametrize("preset", ["auto", "none"])
+def test_every_output_of_the_plan_has_one_owner(export: bool, preset: str, tmp_path: Path) -> None:
+    text = job(train={"preset": preset}, export={"merged": export})
+    plan = get_family("summarize").plan(resolve(tmp_path, text))
+    names = [step.name for step in plan.steps]
+    assert ("export" in names) == (export and preset == "auto")
+    made = {output for step in plan.steps for output in step.outputs}
+    for step in plan.steps:
+        assert set(step.inputs) <= made
+
+
+def test_several_gpus_train_under_torchrun(tmp_path: Path) -> None:
+    step = get_family("summarize").plan(resolve(tmp_path, job(gpus=4))).step("train")
+    assert step.argv[1:3] == ["-m", "torch.distributed.run"]
+    assert "--nproc-per-node=4" in step.argv
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        (job(model="scratch:gpt-9"), ModelError, "cannot be made from scratch"),
+        (job(model="deepseek-ai/DeepSeek-OCR"), ModelError, "version 1 is not supported"),
+        (job(trust_remote_code=True), JobError, "a full 40-digit commit"),
+        (job(data={"path": "missing.jsonl"}), DataError, "no such file"),
+        (job(data={"datasets": ["mlsum_xx"]}), RequestError, "not a known source"),
+        (job(data={}), JobError, "either path or datasets must be given"),
+        (job(train={"presett": "auto"}), JobError, "not a setting"),
+        (job(train={"warmup_ratio": 1.0}), JobError, "less than 1"),
+    ],
+)
+def test_a_wrong_job_is_refused_before_a_run_is_made(
+    text: str, error: type[DeepSynthError], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error) as caught:
+        resolve(tmp_path, text)
+    assert words in str(caught.value)
+
+
+def test_the_guides_flags_are_the_same_job(tmp_path: Path) -> None:
+    text = job_text(
+        ["mlsum_fr", "mlsum_es"],
+        {"batch_size": 4, "mixed_precision": "bf16", "epochs": None},
+        {"max_train_samples": 50_000, "hf_dataset_prefix": None},
+        "deepseek-community/DeepSeek-OCR-2",
+    )
+    path = tmp_path / "job.yaml"
+    path.write_text(text)
+    read: Any = load_job(path).job
+    assert read.data.datasets == ["mlsum_fr", "mlsum_es"]
+    assert read.data.max_train_samples == 50_000
+    assert (read.train.batch_size, read.train.mixed_precision) == (4, "bf16")
+    with pytest.raises(RequestError, match="only be the one dataset"):
+        job_text([str(tmp_path), "mlsum_fr"], {}, {}, None)
+
+
+def test_an_export_that_differs_is_refused() -> None:
+    check_same_loss("adapter", 1.0, 1.0005, "no")
+    with pytest.raises(DeepSynthError, match="not the trained model"):
+        check_same_loss("adapter", 1.0, 1.01, "no")
+    with pytest.raises(DeepSynthError, match="not the trained model"):
+        check_same_loss("merged", 1.0, float("nan"), "bf16")
+    alike = {"samples": 4, "identical": 3}
+    check_same_outputs({"rougeL": 0.5}, {"rougeL": 0.51}, alike, "bf16")
+    with pytest.raises(DeepSynthError, match="do not write the same"):
+        check_same_outputs({"rougeL": 0.5}, {"rougeL": 0.5}, alike, "no")
