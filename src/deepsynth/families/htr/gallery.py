@@ -1,4 +1,4 @@
-"""A page of line images as the network gets them, with their text beside: errors leap to the eye."""
+"""A page of line images as the network gets them, with their text beside."""
 
 from __future__ import annotations
 

@@ -1,0 +1,140 @@
+"""The job, the plan, model files, the gallery, the workspace: everything light."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deepsynth.errors import JobError, ModelError, RequestError
+from deepsynth.families import get_family
+from deepsynth.families.htr.gallery import write_gallery
+from deepsynth.families.htr.model_file import read_model
+from deepsynth.families.htr.publish import check_name
+from deepsynth.families.htr.transcribe import find_images, transcribe
+from deepsynth.families.htr.workspace import FRENCH, make_workspace
+from deepsynth.job import ResolvedJob, load_job
+from tests.families.htr.test_check import edit, on_image, truncate
+from tests.families.htr.test_dialects import coreml, safetensors
+
+
+def resolve(folder: Path, settings: dict, *overrides: str) -> ResolvedJob:
+    job = {"family": "htr", "data": {"ground_truth": "page"}} | settings
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(job), encoding="utf-8")
+    return get_family("htr").resolve(load_job(path, overrides))
+
+
+def test_the_plan_runs_kraken_in_its_own_environment(page_folder: Path):
+    resolved = resolve(page_folder.parent, {})
+    plan = get_family("htr").plan(resolved)
+    assert {step.name: step.environment for step in plan.steps} == {
+        "check": "this",
+        "prepare": "this",
+        "train": "htr",
+        "evaluate": "htr",
+    }
+    assert resolved.settings["data.normalization"].value == "NFC"
+    assert "about 38 training samples" in resolved.settings["train.batch_size"].why
+
+
+def test_the_base_model_decides_the_normal_form(page_folder: Path):
+    composed = safetensors(page_folder.parent / "c.safetensors", ["recognition"])
+    assert read_model(composed).normal_form == "NFC"
+    resolved = resolve(page_folder.parent, {"model": "c.safetensors"})
+    assert resolved.settings["data.normalization"].value == "NFC"
+    assert "base model" in resolved.settings["data.normalization"].why
+
+
+def test_folds_make_an_array(page_folder: Path):
+    plan = get_family("htr").plan(resolve(page_folder.parent, {}, "split.folds=4"))
+    assert plan.step("train").array == 4
+    assert plan.step("train").outputs == ["folds/{index}"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"train": {"learning_rte": 1e-3}}, "Did you mean learning_rate"),
+        ({"train": {"freeze_epochs": 2}}, "goes with freeze"),
+        ({"split": {"folds": 2}}, "at least 3"),
+        ({"split": {"test_list": "t.txt"}}, "validation_list"),
+        ({"task": "segmentation", "split": {"folds": 3}}, "for recognition"),
+    ],
+)
+def test_impossible_jobs_are_refused(page_folder: Path, settings: dict, words: str):
+    with pytest.raises(JobError, match="(?s)" + words):
+        resolve(page_folder.parent, settings)
+
+
+def test_model_files_of_the_wrong_kind_are_refused(tmp_path: Path):
+    segmenter = coreml(tmp_path / "s.mlmodel", [], "segmentation")
+    with pytest.raises(ModelError, match="is for segmentation, the job is for recognition"):
+        read_model(segmenter, "recognition")
+    with pytest.raises(ModelError, match="no such model file"):
+        read_model(tmp_path / "none.mlmodel")
+    (tmp_path / "text.mlmodel").write_text("<html>not found</html>", encoding="utf-8")
+    with pytest.raises(ModelError, match="not a Kraken model"):
+        read_model(tmp_path / "text.mlmodel")
+    whole = safetensors(tmp_path / "cut.safetensors", ["recognition"])
+    assert read_model(whole, "recognition").input_shape == (48, 0, 1)
+    whole.write_bytes(whole.read_bytes()[:-2])
+    with pytest.raises(ModelError, match="cut short"):
+        read_model(whole)
+
+
+def test_the_gallery_shows_lines_and_what_is_wrong_with_them(page_folder: Path, tmp_path: Path):
+    edit("<Baseline[^>]*>", "")(page_folder / "p000.xml")
+    on_image(truncate)(page_folder / "p001.xml")
+    assert write_gallery(page_folder, tmp_path / "lines.html") == 48
+    html = (tmp_path / "lines.html").read_text(encoding="utf-8")
+    assert html.count("data:image/png") == 43
+    assert html.count("Cannot be cut out") == 5
+
+
+def test_a_workspace_is_made_once_and_keeps_what_is_there(tmp_path: Path):
+    places = make_workspace(tmp_path / "projet", FRENCH)
+    assert (tmp_path / "projet" / "Ground_Truth").is_dir()
+    job = places["scripts"] / "job.yaml"
+    assert "ground_truth: ../Ground_Truth/corpus" in job.read_text(encoding="utf-8")
+    job.write_text("mine", encoding="utf-8")
+    make_workspace(tmp_path / "projet", FRENCH)
+    assert job.read_text(encoding="utf-8") == "mine"
+    with pytest.raises(RequestError, match="leads out"):
+        make_workspace(tmp_path / "projet", {"models": "../elsewhere"})
+
+
+def test_the_template_is_a_job_that_loads(page_folder: Path):
+    template = get_family("htr").template / "job.yaml"
+    job = page_folder.parent / "job.yaml"
+    text = template.read_text(encoding="utf-8")
+    job.write_text(text.replace("ground_truth: ground_truth", "ground_truth: page"))
+    assert get_family("htr").resolve(load_job(job)).job.family == "htr"
+
+
+@pytest.mark.parametrize("name", ["odalricus_transcription_v1", "cremma-mss_seg_v12"])
+def test_good_model_names(name: str):
+    check_name(name)
+
+
+@pytest.mark.parametrize("name", ["Model_final", "odalricus_v1", "odalricus_seg_1", "../x_y_v1"])
+def test_bad_model_names_are_refused(name: str):
+    with pytest.raises(RequestError, match="corpus_type_vN"):
+        check_name(name)
+
+
+def test_transcription_refuses_what_would_overwrite(page_folder: Path, tmp_path: Path):
+    model = safetensors(tmp_path / "m.safetensors", ["recognition"])
+    assert len(find_images([page_folder])) == 12
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "p000.xml").write_text("mine", encoding="utf-8")
+    with pytest.raises(RequestError, match="exists already"):
+        transcribe([page_folder], model, output)
+    twin = tmp_path / "p000.png"
+    twin.write_bytes((page_folder / "p000.png").read_bytes())
+    with pytest.raises(RequestError, match="same file"):
+        transcribe([page_folder, twin], model, tmp_path / "new")
+    with pytest.raises(RequestError, match="no such image"):
+        transcribe([tmp_path / "none.png"], model, tmp_path / "new")
