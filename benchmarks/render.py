@@ -27,9 +27,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-for name in ("OMP_NUM_THREADS", "VIPS_CONCURRENCY", "NUMBA_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -54,6 +51,7 @@ class Ours:
         self._renderer = Renderer(PageSettings(profile=profile))
 
     def pages(self, text: str) -> list[bytes]:
+        """The pages of a document."""
         return self._renderer.render(text).pages
 
 
@@ -183,13 +181,10 @@ def scripts(rounds: int) -> dict[str, float]:
     plain.pages(text)
     times: dict[str, list[float]] = {"DeepSynth": [], "pyvips": []}
     for _ in range(rounds):
-        for name, draw in (
-            ("DeepSynth", lambda: renderer.render(text)),
-            ("pyvips", lambda: plain.pages(text)),
-        ):
+        for name, draw in (("DeepSynth", renderer.render), ("pyvips", plain.pages)):
             begun = time.process_time()
             for _ in range(10):
-                draw()
+                draw(text)
             times[name].append((time.process_time() - begun) / 10)
     return {name: round(statistics.median(values) * 1000, 2) for name, values in times.items()}
 
@@ -211,43 +206,19 @@ def wall(texts: list[str]) -> dict[str, float]:
     return found
 
 
-def memory(count: int) -> dict[str, float]:
-    """Peak memory of one worker after `count` documents of 120 words, one in fifty of them new."""
-    script = f"""
-import resource, random, sys, tempfile
-from pathlib import Path
-from deepsynth.dataset.shards import ShardRange, write_shard
-from deepsynth.dataset.sources.corpus import Row
-from deepsynth.render.renderer import Renderer
-from deepsynth.render.settings import PageSettings
-words = Path({str(ARTICLES)!r}).read_text(encoding="utf-8").split()
-class Made:
-    name = "made"
-    def read(self, split, start, stop):
-        for i in range(start, stop):
-            g = random.Random(i)
-            text = " ".join(g.choice(words) if g.random() < .98 else str(g.random()) for _ in range(120))
-            yield Row(i, text, "Short.")
-renderer = Renderer(PageSettings())
-with tempfile.TemporaryDirectory() as folder:
-    for part in ("data", ".receipts"):
-        Path(folder, part).mkdir()
-    for start in range(0, {count}, 1000):
-        write_shard(Path(folder), ShardRange("train", start, start + 1000), Made(), renderer, "x", lambda n: None)
-        for file in Path(folder, "data").iterdir():
-            file.unlink()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-    output = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
-    return round(int(output.stdout) / 1024, 1)
+def memory(count: int) -> float:
+    """Peak memory (MiB) of one worker after `count` documents, in a process of its own."""
+    script = ROOT / "render_memory.py"
+    done = subprocess.run([sys.executable, script, str(count)], capture_output=True, check=True)
+    return float(done.stdout)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", type=Path, default=ARTICLES)
     parser.add_argument("--language", default="fra", help="of the corpus, for tesseract")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=30, help="documents per round and engine")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=55, help="documents per round and engine")
     parser.add_argument("--memory", action="store_true")
     options = parser.parse_args()
     font = find_fonts()[0].path
@@ -264,6 +235,8 @@ def main() -> None:
     rates = legibility(engines, texts[:3], options.language)
     for line in table:
         line["cer"] = rates[line["name"]]
+    for line, engine in zip(table, engines, strict=True):
+        line["missing_glyphs"] = engine.missing(texts) if hasattr(engine, "missing") else 0
     libraries = [
         line["documents_per_core_second"]
         for line in table
@@ -291,13 +264,13 @@ def main() -> None:
         result["worker_peak_mib"] = {str(n): memory(n) for n in (10_000, 100_000)}
     (ROOT / "results").mkdir(exist_ok=True)
     write_json(ROOT / "results" / "render.json", result)
-    print("| way | documents per core-second | x naive | KB per document | CER |")
-    print("|---|---|---|---|---|")
+    print("| way | documents per core-second | x naive | KB a document | CER | missing glyphs |")
+    print("|---|---|---|---|---|---|")
     for line in table:
         print(
             f"| {line['name']} | {line['documents_per_core_second']} ({line['lowest']}-"
             f"{line['highest']}) | {line['times_naive']} |"
-            f" {line['bytes_per_document'] / 1000:.0f} | {line['cer']} |"
+            f" {line['bytes_per_document'] / 1000:.0f} | {line['cer']} | {line['missing_glyphs']} |"
         )
     rest = {k: v for k, v in result.items() if k not in ("table", "machine", "versions")}
     print(json.dumps(rest, indent=2))

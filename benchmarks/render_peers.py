@@ -30,6 +30,7 @@ class Naive:
         self.font: Any = ImageFont.load_default(10)
 
     def pages(self, text: str) -> list[Image.Image]:
+        """The pages of a document."""
         lines = [line for part in text.split("\n") for line in textwrap.wrap(part, 100) or [""]]
         height = min(self.max_height, 40 + 14 * len(lines))
         image = Image.new("RGB", (800, height), "white")
@@ -37,6 +38,13 @@ class Naive:
         for number, line in enumerate(lines):
             draw.text((20, 20 + 14 * number), line, font=self.font, fill="black")
         return [image]
+
+    def missing(self, texts: list[str]) -> int:
+        """Characters drawn as the box the font has for what it does not know."""
+        box = bytes(self.font.getmask("\uffff"))
+        drawn = {char for text in texts for char in text if not char.isspace()}
+        boxes = [char for char in drawn if bytes(self.font.getmask(char)) == box]
+        return sum(text.count(char) for text in texts for char in boxes)
 
 
 class NaiveDejaVu(Naive):
@@ -58,6 +66,7 @@ class PillowPages:
         self._space = self._font.getlength(" ")
 
     def pages(self, text: str) -> list[bytes]:
+        """The pages of a document."""
         lines: list[str] = []
         for paragraph in text.split("\n"):
             line: list[str] = []
@@ -111,6 +120,7 @@ class Pyvips:
         self._text = pyvips.Image.text
 
     def pages(self, text: str) -> list[bytes]:
+        """The pages of a document."""
         from xml.sax.saxutils import escape
 
         image = self._text(
@@ -142,6 +152,7 @@ class PangoCairo:
         self._layout.wrap = pangocffi.WrapMode.WORD_CHAR
 
     def pages(self, text: str) -> list[bytes]:
+        """The pages of a document."""
         self._layout.text = text
         height = -(-self._layout.get_extents()[1].height // 1024)
         surface = self._cairo.ImageSurface(self._cairo.FORMAT_A8, SIDE - 2 * MARGIN, height)
@@ -163,6 +174,7 @@ class ReportlabPdfium:
         pdfmetrics.registerFont(TTFont("Text", str(font)))
 
     def pages(self, text: str) -> list[bytes]:
+        """The pages of a document."""
         import pypdfium2
         from reportlab.lib.styles import ParagraphStyle
         from reportlab.platypus import Paragraph, SimpleDocTemplate

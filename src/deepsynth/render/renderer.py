@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from deepsynth.render.clean import clean, is_drawable
@@ -79,12 +80,11 @@ class Renderer:
 
     def _render_shaped(self, text: str) -> Document:
         text, removed = clean(text)
-        try:
+        if removed:
             # What was in the way may have been the characters just removed.
-            pages, cut = self._fast.pages(text)
-            return Document(text, pages, cut=cut, removed=removed)
-        except NeedsShaping:
-            pass
+            with suppress(NeedsShaping):
+                pages, cut = self._fast.pages(text)
+                return Document(text, pages, cut=cut, removed=removed)
         if self._shaped is None:
             self._shaped = ShapedTypesetter(self.settings, self._fonts)
             self._covered = coverage(self._fonts)

@@ -1,0 +1,59 @@
+"""Peak memory of one worker after N documents of 120 words: `python render_memory.py N`.
+
+Two words in a hundred are new ones, so the cache of drawn words fills up and is emptied as it is
+with real texts.
+"""
+
+import random
+import resource
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from deepsynth.dataset.shards import DATA, RECEIPTS, ShardRange, write_shard
+from deepsynth.dataset.sources.corpus import Row
+from deepsynth.render.renderer import Renderer
+from deepsynth.render.settings import PageSettings
+
+ARTICLES = Path(__file__).parent.parent / "examples" / "articles" / "articles.jsonl"
+
+
+class MadeUp:
+    """A corpus of any size, every document made from its number."""
+
+    name = "made-up"
+
+    def __init__(self) -> None:
+        self._words = ARTICLES.read_text(encoding="utf-8").split()
+
+    def read(self, split: str, start: int, stop: int) -> Iterator[Row]:
+        """Rows `start` to `stop`."""
+        for index in range(start, stop):
+            generator = random.Random(index)
+            words = (
+                str(generator.random())
+                if generator.random() < 0.02
+                else generator.choice(self._words)
+                for _ in range(120)
+            )
+            yield Row(index, " ".join(words), "Short.")
+
+
+def main(count: int) -> None:
+    """Draw and write `count` documents, deleting each shard once it is there."""
+    renderer, corpus = Renderer(PageSettings()), MadeUp()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in (DATA, RECEIPTS):
+            (folder / part).mkdir()
+        for start in range(0, count, 1000):
+            shard = ShardRange("train", start, min(start + 1000, count))
+            write_shard(folder, shard, corpus, renderer, "benchmark", lambda rows: None)
+            for file in (folder / DATA).iterdir():
+                file.unlink()
+    print(round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
