@@ -12,13 +12,22 @@ from rich.console import Console
 
 from deepsynth import __version__
 from deepsynth.errors import EXIT_FAILED, EXIT_REQUEST, EXIT_STOPPED, DeepSynthError
-from deepsynth.verbs import look, make, work
+from deepsynth.families.htr import cli as htr
+from deepsynth.families.summarize import cli as summarize
+from deepsynth.generate import cli as generate
+from deepsynth.hub import cli as hub
+from deepsynth.runners.flyte import cli as flyte
+from deepsynth.runners.slurm import cli as slurm
+from deepsynth.verbs import look, make, system, work
 
 _GROUPS = {
     "Begin and use": (make.init, make.predict),
     "Work": (work.run, work.check, work.prepare, work.train, work.evaluate),
-    "Look": (look.status, look.logs, look.stop, look.compare),
+    "Look": (look.status, look.logs, look.stop, look.fetch, look.compare),
+    "Look after": (system.doctor, system.setup),
 }
+_MORE = (generate, hub, htr, summarize, slurm, flyte)
+"""Modules with verbs of their own; each has a `register`."""
 
 
 def build_app() -> App:
@@ -36,6 +45,8 @@ def build_app() -> App:
     for group, verbs in _GROUPS.items():
         for verb in verbs:
             app.command(verb, group=group)
+    for module in _MORE:
+        module.register(app)
     app.register_install_completion_command()
     return app
 

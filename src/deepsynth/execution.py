@@ -134,17 +134,26 @@ def _clear(run: Run, step: Step, key: str, index: int) -> None:
         durable.write_json(folder / "key.json", key)
 
 
+def command_line(run: Run, step: Step, index: int = 0) -> list[str]:
+    """The argv that does one element of a step on this machine.
+
+    Raises:
+        MissingDependency: Its environment is not installed.
+    """
+    argv = [part.format(run=run.path, index=index, python="{python}") for part in step.argv]
+    return get_environment(step.environment).command(argv)
+
+
 def _run_command(
     run: Run, step: Step, index: int, lock: int | None, tick: Callable[[], None]
 ) -> int:
-    argv = [part.format(run=run.path, index=index, python="{python}") for part in step.argv]
     environment = os.environ | {
         "DEEPSYNTH_STEP": step.name,
         "DEEPSYNTH_INDEX": str(index),
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
-    command = get_environment(step.environment).command(argv)
+    command = command_line(run, step, index)
     log = run.path / "logs" / f"{step.name}.log"
     with log.open("ab") as output, _lifeline() as lifeline:
         child = subprocess.Popen(

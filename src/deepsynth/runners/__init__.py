@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, Protocol
 
-from deepsynth.errors import RequestError
 from deepsynth.run import Run
 from deepsynth.step import Step
 
-_RUNNERS = {"local": "deepsynth.runners.local", "flyte": "deepsynth.runners.flyte"}
+_RUNNERS = {
+    "local": "deepsynth.runners.local",
+    "slurm": "deepsynth.runners.slurm",
+    "flyte": "deepsynth.runners.flyte",
+}
 
 
 class Runner(Protocol):
@@ -30,8 +33,20 @@ class Runner(Protocol):
         """
         ...
 
+    def dry_run(self, run: Run, steps: list[Step]) -> str:
+        """The exact commands or scripts that `run` would execute; does nothing."""
+        ...
+
+    def lines(self, run: Run) -> list[str]:
+        """What only the runner knows of a run, such as its place in a queue; may be empty."""
+        ...
+
     def stop(self, run: Run) -> None:
         """Ask whoever works on the run to save and stop, from any terminal."""
+        ...
+
+    def fetch(self, run: Run) -> None:
+        """Bring what the steps made into the run folder, verified."""
         ...
 
     def logs(self, run: Run, step: str, *, follow: bool) -> Iterator[str]:
@@ -40,17 +55,28 @@ class Runner(Protocol):
 
 
 def get_runner(name: str) -> Runner:
-    """The runner a user names with `--on`: `local`, or `KIND:DETAIL` where a kind takes one.
+    """The runner a user names with `--on`.
+
+    Args:
+        name: `local`, `slurm` (of this machine), `flyte`, `flyte:local`, or a site of sites.yaml.
 
     Raises:
-        RequestError: There is no such runner.
+        RequestError: There is no such runner or site.
     """
     kind, _, detail = name.partition(":")
     if kind not in _RUNNERS:
-        raise RequestError(
-            f"there is no place called {name!r} to run on.",
-            where="--on",
-            hint=f"One of: {', '.join(_RUNNERS)}.",
-        )
+        kind, detail = "slurm", name
     module: Any = import_module(_RUNNERS[kind])
     return module.create(detail)
+
+
+def runner_of(run: Run) -> Runner:
+    """The runner that worked on a run last; `local` for one that nobody worked on.
+
+    A run at a site carries what is needed to reach it, so this works from another machine that
+    has only the run folder.
+    """
+    names = [event["runner"] for event in run.events() if event["kind"] == "run_started"]
+    kind, _, detail = (names[-1] if names else "local").partition(":")
+    module: Any = import_module(_RUNNERS[kind])
+    return module.attach(run) if hasattr(module, "attach") else module.create(detail)

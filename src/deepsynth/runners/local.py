@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from deepsynth.errors import RequestError, RunError
-from deepsynth.execution import GRACE_SECONDS, execute
+from deepsynth.execution import GRACE_SECONDS, command_line, execute
 from deepsynth.run import Run
 from deepsynth.step import Step
 
@@ -26,6 +27,21 @@ class LocalRunner:
                 for index in range(step.array):
                     execute(run, step, index, lock=lock, tick=tick)
             run.event("run_done")
+
+    def dry_run(self, run: Run, steps: list[Step]) -> str:
+        """The command line of each step."""
+        return "\n".join(
+            shlex.join(command_line(run, step, index))
+            for step in steps
+            for index in range(step.array)
+        )
+
+    def lines(self, run: Run) -> list[str]:
+        """Nothing that the run folder does not tell."""
+        return []
+
+    def fetch(self, run: Run) -> None:
+        """Everything is here already."""
 
     def stop(self, run: Run) -> None:
         """Send SIGTERM to the process that works on the run, and wait until it let go.

@@ -13,7 +13,7 @@ from rich.table import Table
 from deepsynth.duration import duration
 from deepsynth.errors import RequestError, RunError
 from deepsynth.run import Run
-from deepsynth.runners import get_runner
+from deepsynth.runners import runner_of
 from deepsynth.status import run_state
 
 _COLOURS = {
@@ -69,6 +69,8 @@ def status(
         console.print(f"  [{_COLOURS[step.state]}]{step.state:12}[/]{step.title:38} {detail}")
         if step.error:
             console.print(f"    {step.error['what']}", soft_wrap=True, markup=False)
+    for line in runner_of(opened).lines(opened):
+        console.print(line, soft_wrap=True, markup=False)
     if state.state in ("failed", "stopped", "interrupted"):
         console.print(f"Go on: deepsynth run --resume {opened.path}", soft_wrap=True)
     return 0
@@ -100,7 +102,7 @@ def logs(
         if not printed:
             raise RunError("no step has printed anything yet.", where=run)
         step = printed[-1]
-    for line in get_runner("local").logs(opened, step, follow=follow):
+    for line in runner_of(opened).logs(opened, step, follow=follow):
         print(line, flush=follow)
     return 0
 
@@ -115,8 +117,23 @@ def stop(run: Annotated[Path, Parameter(help="A run folder.")], /) -> int:
     ```
     """
     opened = Run.open(run)
-    get_runner("local").stop(opened)
+    runner_of(opened).stop(opened)
     print(f"Stopped. Go on: deepsynth run --resume {opened.path}")
+    return 0
+
+
+def fetch(run: Annotated[Path, Parameter(help="A run folder.")], /) -> int:
+    """Bring what a run made elsewhere into its folder here, and verify it.
+
+    For example:
+
+    ```
+    deepsynth fetch runs/letters
+    ```
+    """
+    opened = Run.open(run)
+    runner_of(opened).fetch(opened)
+    print(f"Fetched: {opened.path}")
     return 0
 
 

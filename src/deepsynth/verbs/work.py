@@ -14,7 +14,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.text import Text
 
 from deepsynth.checks import Finding, Severity, worst
 from deepsynth.checks.report import by_severity, read_findings
@@ -31,26 +30,34 @@ from deepsynth.execution import raise_stopped
 from deepsynth.families import Family, get_family
 from deepsynth.job import ResolvedJob, load_job, setting_names
 from deepsynth.run import Run, is_run
-from deepsynth.runners import get_runner
+from deepsynth.runners import get_runner, runner_of
+from deepsynth.verbs.findings import print_findings
 
 Runs = Annotated[Path, Parameter(help="Folder in which new run folders are made.")]
 Name = Annotated[str | None, Parameter(help="Name of the run folder; job and time by default.")]
-On = Annotated[str, Parameter(help="Where the steps execute: local.")]
+On = Annotated[
+    str | None,
+    Parameter(
+        help="Where the steps execute: local, a site of sites.yaml, flyte, or flyte:local. "
+        "A run goes on where it was; a new one starts locally."
+    ),
+]
 Quiet = Annotated[bool, Parameter(help="Show no progress.", negative=())]
 Target = Annotated[Path, Parameter(help="A job file, or a run folder.")]
 Overrides = Annotated[str, Parameter(help="Settings as key=value, such as train.epochs=3.")]
-
-_COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "dim"}
 
 
 def run(
     job: Annotated[Path | None, Parameter(help="The job file.")] = None,
     /,
     *overrides: Overrides,
-    on: On = "local",
+    on: On = None,
     runs: Runs = Path("runs"),
     name: Name = None,
     resume: Annotated[Path | None, Parameter(help="Go on with this run instead.")] = None,
+    dry_run: Annotated[
+        bool, Parameter(help="Print what would be executed; do nothing.", negative=())
+    ] = False,
     quiet: Quiet = False,
 ) -> int:
     """Do everything a job says: prepare, check, train, evaluate.
@@ -63,8 +70,11 @@ def run(
     deepsynth run tickets/job.yaml
     deepsynth run tickets/job.yaml train.epochs=5 --name five-epochs
     deepsynth run --resume runs/five-epochs
+    deepsynth run tickets/job.yaml --on hpc --dry-run
     ```
     """
+    if dry_run and job is not None:
+        return _show_plan(job, overrides, name, on)
     if resume is not None:
         if job is not None:
             raise RequestError(
@@ -82,7 +92,7 @@ def prepare(
     target: Target,
     /,
     *overrides: Overrides,
-    on: On = "local",
+    on: On = None,
     runs: Runs = Path("runs"),
     name: Name = None,
     quiet: Quiet = False,
@@ -102,7 +112,7 @@ def train(
     target: Target,
     /,
     *overrides: Overrides,
-    on: On = "local",
+    on: On = None,
     runs: Runs = Path("runs"),
     name: Name = None,
     quiet: Quiet = False,
@@ -122,7 +132,7 @@ def evaluate(
     target: Target,
     /,
     *overrides: Overrides,
-    on: On = "local",
+    on: On = None,
     runs: Runs = Path("runs"),
     name: Name = None,
     quiet: Quiet = False,
@@ -178,22 +188,6 @@ def check(
     return 1 if worst(findings) is Severity.ERROR else 0
 
 
-def print_findings(findings: list[Finding]) -> None:
-    """Print findings, worst first, for people."""
-    console = Console(highlight=False)
-    for finding in findings:
-        label = finding.severity.name.lower()
-        line = Text.assemble((f"{label:8}", _COLOURS[finding.severity]), f"{finding.where}: ")
-        line.append(finding.what)
-        console.print(line, soft_wrap=True)
-        for detail in (*finding.examples, finding.fix):
-            if detail:
-                console.print(Text(f"          {detail}", style="dim"), soft_wrap=True)
-    counts = [sum(f.severity is severity for f in findings) for severity in reversed(Severity)]
-    errors, warnings = counts[0], counts[1]
-    console.print(f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}")
-
-
 def _check(run: Run, quiet: bool) -> list[Finding]:
     try:
         _work(run, "check", "local", quiet)
@@ -203,6 +197,15 @@ def _check(run: Run, quiet: bool) -> list[Finding]:
         if worst(findings) is not Severity.ERROR:
             raise
     return by_severity(read_findings(run.path / "checks"))
+
+
+def _show_plan(job: Path, overrides: tuple[str, ...], name: str | None, on: str | None) -> int:
+    resolved = _resolve(job, overrides)
+    with tempfile.TemporaryDirectory(prefix="deepsynth-plan-") as folder:
+        path = Path(folder) / (name or resolved.name)
+        run = Run.create(path, resolved, _family_of(resolved).plan(resolved))
+        print(get_runner(on or "local").dry_run(run, run.plan.steps))
+    return 0
 
 
 def _open_or_create(target: Path, overrides: tuple[str, ...], runs: Path, name: str | None) -> Run:
@@ -265,7 +268,7 @@ def _family_of(resolved: ResolvedJob) -> Family:
     return get_family(resolved.job.family)
 
 
-def _do(run: Run, last: str | None, on: str, quiet: bool) -> int:
+def _do(run: Run, last: str | None, on: str | None, quiet: bool) -> int:
     is_new = not run.was_started()
     try:
         _work(run, last, on, quiet)
@@ -280,7 +283,7 @@ def _do(run: Run, last: str | None, on: str, quiet: bool) -> int:
     return 0
 
 
-def _work(run: Run, last: str | None, on: str, quiet: bool) -> None:
+def _work(run: Run, last: str | None, on: str | None, quiet: bool) -> None:
     if last is not None and last not in [step.name for step in run.plan.steps]:
         raise RequestError(
             f"a run of this family has no step {last}.",
@@ -290,7 +293,7 @@ def _work(run: Run, last: str | None, on: str, quiet: bool) -> None:
     steps = run.plan.upto(last) if last else run.plan.steps
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, raise_stopped)
-    runner = get_runner(on)
+    runner = get_runner(on) if on else runner_of(run)
     with RunDisplay(run, quiet=quiet) as display:
         runner.run(run, steps, display.tick)
 

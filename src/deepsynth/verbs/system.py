@@ -1,0 +1,90 @@
+"""The verbs that look after the machines: doctor, setup."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from deepsynth.checks import Severity, worst
+from deepsynth.errors import RequestError
+from deepsynth.verbs.findings import print_findings
+
+Site = Annotated[str | None, Parameter(help="A site of sites.yaml instead of this machine.")]
+
+
+def doctor(
+    *,
+    on: Site = None,
+    as_json: Annotated[
+        bool, Parameter(name="--json", help="Print the findings as JSON.", negative=())
+    ] = False,
+) -> int:
+    """Find what stands in the way: Hub access, caches, disk space; with --on, a computing centre.
+
+    Exit code 1 when there is an error finding. Every finding says what to do.
+
+    For example:
+
+    ```
+    deepsynth doctor
+    deepsynth doctor --on hpc
+    ```
+    """
+    if on is None:
+        from deepsynth.hub.doctor import doctor as examine_here
+
+        findings = examine_here()
+    else:
+        from deepsynth.runners.slurm.doctor import examine
+        from deepsynth.runners.slurm.site import load_site
+
+        findings = examine(on, load_site(on, Path.cwd()))
+    if as_json:
+        print(json.dumps([finding.as_dict() for finding in findings], ensure_ascii=False, indent=2))
+    else:
+        print_findings(findings)
+    return 1 if worst(findings) is Severity.ERROR else 0
+
+
+def setup(
+    environment: Annotated[
+        str | None, Parameter(help="htr: the environment Kraken runs in.")
+    ] = None,
+    /,
+    *,
+    on: Site = None,
+    offline: Annotated[
+        bool,
+        Parameter(
+            help="With --on: download here and send, for sites without network.", negative=()
+        ),
+    ] = False,
+) -> int:
+    """Install an environment that a family needs, here or at a computing centre.
+
+    For example:
+
+    ```
+    deepsynth setup htr
+    deepsynth setup --on hpc --offline
+    ```
+    """
+    if on is not None:
+        from deepsynth.runners.slurm.install import install
+        from deepsynth.runners.slurm.site import load_site
+
+        print(install(load_site(on, Path.cwd()), name=environment or "this", offline=offline))
+        return 0
+    if environment != "htr":
+        raise RequestError(
+            "there is nothing to set up by that name.",
+            where=environment or "setup",
+            hint="deepsynth setup htr, or deepsynth setup --on SITE",
+        )
+    from deepsynth.families.htr.environment import setup_htr
+
+    print(f"Kraken is ready: {setup_htr().python}")
+    return 0
