@@ -60,7 +60,7 @@ def overfit_one_batch(
     done = 0
     for update in range(updates):
         loss = model(**batch).loss
-        last = float(loss)
+        last = float(loss.detach())
         optimiser.zero_grad()
         loss.backward()
         if update == 0:
