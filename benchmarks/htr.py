@@ -1,0 +1,233 @@
+"""Kraken's own commands against ours: compiling, training to the same error rate, checking.
+
+    python benchmarks/htr.py                  # pages made here
+    python benchmarks/htr.py --data FOLDER    # ground truth of yours, for compiling and checking
+
+Needs the environment `deepsynth setup htr` builds. Every measurement is a process of its own with
+all it starts, the two ways take turns, and processor seconds are counted, start-up included.
+Training is measured until the validation pages reach the target error rate for the first time:
+plain `ketos train` with its defaults against our job with the settings our presets choose, from
+the same base model on the same compiled lines. Writes benchmarks/results/htr.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from deepsynth import durable
+from deepsynth.environments import managed_folder
+from deepsynth.families import get_family
+from deepsynth.families.htr.ground_truth import read_page, scan_folder
+from deepsynth.families.htr.prepared import read_manifest
+from deepsynth.families.htr.synthetic import demo_font, write_pages
+from deepsynth.job import load_job
+from deepsynth.run import Run
+from deepsynth.runners.local import LocalRunner
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET_CER = 0.05
+LIMIT_SECONDS = 900
+OURS = """
+import sys
+from pathlib import Path
+from deepsynth.families.htr.compile import compile_split
+compile_split([Path(name) for name in sys.argv[2:]], Path(sys.argv[1]), allow_lost=10**6)
+"""
+CHECK = """
+import sys
+from pathlib import Path
+from deepsynth.families.htr.check import check_ground_truth
+check_ground_truth(Path(sys.argv[1]))
+"""
+
+
+def group_cpu(group: int) -> float:
+    """Processor seconds of every process of a group so far, in user and system mode."""
+    total = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group:
+            total += sum(int(value) for value in fields[11:15])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def until(argv: list[str], reached: Callable[[Path], bool], **extra: str) -> tuple[float, bool]:
+    """Run a command until `reached` says so (or to its end); CPU seconds, and whether it did."""
+    with tempfile.NamedTemporaryFile() as log:
+        child = subprocess.Popen(
+            argv,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"} | extra,
+        )
+        spent, started = 0.0, time.monotonic()
+        while child.poll() is None and time.monotonic() - started < LIMIT_SECONDS:
+            spent = max(spent, group_cpu(child.pid))
+            if reached(Path(log.name)):
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+                return spent, True
+            time.sleep(0.1)
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            return spent, False
+        if child.returncode:
+            sys.exit(f"{argv[:3]} failed:\n{Path(log.name).read_text()[-2000:]}")
+        return spent, reached(Path(log.name))
+
+
+def cpu_of(argv: list[str]) -> float:
+    """CPU seconds of a command that runs to its end, as the kernel counted them."""
+    before = os.times()
+    subprocess.run(argv, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    after = os.times()
+    return (after.children_user + after.children_system) - (
+        before.children_user + before.children_system
+    )
+
+
+def compile_both(data: Path, rounds: int, folder: Path) -> dict[str, Any]:
+    documents = [str(path) for path in scan_folder(data).documents]
+    lines = sum(bool(line.text.strip()) for d in documents for line in read_page(Path(d)).lines)
+    ketos = str(managed_folder("htr") / "bin" / "ketos")
+    outputs = {"ketos": folder / "ketos.arrow", "ours": folder / "ours.arrow"}
+    commands = {
+        "ketos": [ketos, "compile", "-f", "xml", "-o", str(outputs["ketos"]), *documents],
+        "ours": [sys.executable, "-c", OURS, str(outputs["ours"]), *documents],
+    }
+    for way in commands:  # once each unmeasured: caches of files and of compiled code
+        cpu_of(commands[way])
+    spent: dict[str, list[float]] = {way: [] for way in commands}
+    for _ in range(rounds):
+        for way, argv in commands.items():
+            spent[way].append(cpu_of(argv))
+    result: dict[str, Any] = {"pages": len(documents), "lines": lines}
+    for way, output in outputs.items():
+        rows = pa.ipc.open_file(pa.memory_map(str(output), "rb")).read_all().num_rows
+        result[way] = {
+            "cpu_seconds": spent[way],
+            "bytes": output.stat().st_size,
+            "lines_lost": lines - rows,
+        }
+    return result
+
+
+def make_run(folder: Path, name: str, settings: dict[str, Any], last: str) -> Run:
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({"family": "htr"} | settings))
+    family = get_family("htr")
+    resolved = family.resolve(load_job(path))
+    run = Run.create(folder / name, resolved, family.plan(resolved))
+    LocalRunner().run(run, run.plan.upto(last), lambda: None)
+    return run
+
+
+def train_both(folder: Path, rounds: int) -> dict[str, Any]:
+    for name, font, pages in (("serif", "DejaVuSerif", 30), ("italic", "STIXGeneralItalic", 20)):
+        write_pages(folder / name, font=demo_font(font), pages=pages, seed=len(name))
+    base = make_run(folder, "base", {"data": {"ground_truth": "serif"}}, "train")
+    model = base.path / "model" / "best.safetensors"
+    settings = {"data": {"ground_truth": "italic"}, "model": str(model)}
+    result: dict[str, Any] = {"target_cer": TARGET_CER, "ketos": [], "ours": []}
+    python = str(managed_folder("htr") / "bin" / "python")
+    ketos = str(managed_folder("htr") / "bin" / "ketos")
+    for number in range(rounds):
+        run = make_run(folder, f"ours{number}", settings, "prepare")
+        data = {
+            split: str(run.path / "data" / read_manifest(run).parts[split].arrow)
+            for split in ("train", "validation")
+        }
+        (folder / "e.txt").write_text(data["validation"] + "\n")
+        plain = [ketos, "-v", "-d", "cpu", "train", "-f", "binary", "-i", str(model)]
+        plain += ["--resize", "union", "-o", str(folder / f"plain{number}")]
+        plain += ["-e", str(folder / "e.txt"), data["train"]]
+        result["ketos"].append(
+            until(plain, lambda log: min(log_cers(log), default=1) <= TARGET_CER)
+        )
+        argv = [python, "-m", "deepsynth.families.htr.train", str(run.path)]
+        result["ours"].append(
+            until(
+                argv,
+                lambda _, run=run: min((p["cer"] for p in run.metrics()), default=1) <= TARGET_CER,
+                DEEPSYNTH_STEP="train",
+            )
+        )
+    return result
+
+
+def log_cers(log: Path) -> Iterator[float]:
+    """Error rates that a ketos log has told so far."""
+    for found in re.finditer(r"errors \S+ accuracy ([\d.]+)", log.read_text(errors="replace")):
+        yield 1 - float(found[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="ground truth to compile and check")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-training", action="store_true")
+    options = parser.parse_args()
+    result: dict[str, Any] = {"machine": platform.processor(), "processors": os.cpu_count()}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = options.data
+        if data is None:
+            data = folder / "pages"
+            write_pages(data, font=demo_font("DejaVuSerif"), pages=60, seed=1)
+        result["compile"] = compile_both(data, options.rounds, folder)
+        pages = result["compile"]["pages"]
+        checks = [cpu_of([sys.executable, "-c", CHECK, str(data)]) for _ in range(options.rounds)]
+        result["check"] = {"cpu_seconds": checks, "pages": pages}
+        if not options.no_training:
+            result["train"] = train_both(folder, options.rounds)
+    target = ROOT / "benchmarks" / "results" / "htr.json"
+    target.parent.mkdir(exist_ok=True)
+    durable.write_text(target, json.dumps(result, indent=2) + "\n")
+    show(result)
+
+
+def show(result: dict[str, Any]) -> None:
+    compiled = result["compile"]
+    middle = {w: statistics.median(compiled[w]["cpu_seconds"]) for w in ("ketos", "ours")}
+    print(f"compile {compiled['lines']} lines of {compiled['pages']} pages")
+    for way, seconds in middle.items():
+        print(
+            f"  {way:6} {seconds:7.1f} CPU s {compiled[way]['bytes'] / 1e6:7.1f} MB "
+            f"{compiled[way]['lines_lost']} lines lost"
+        )
+    print(f"  ours takes {middle['ketos'] / middle['ours']:.1f} times less")
+    seconds = statistics.median(result["check"]["cpu_seconds"])
+    print(f"check {result['check']['pages'] / seconds:.0f} pages a CPU second")
+    if "train" in result:
+        print(f"train to {100 * result['train']['target_cer']:.0f} % CER on the validation pages")
+        for way in ("ketos", "ours"):
+            every = ", ".join(
+                f"{cpu:.0f}" + ("" if reached else " (not reached)")
+                for cpu, reached in result["train"][way]
+            )
+            print(f"  {way:6} {every} CPU s")
+
+
+if __name__ == "__main__":
+    main()
