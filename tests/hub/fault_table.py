@@ -22,8 +22,7 @@ COLUMNS = "| Fault | Transport | Outcome | Sent | Sent again |\n|---|---|---|---
 
 def record(command, case, transport, seen, took, sent, again):
     """Keep one outcome for the page."""
-    message = re.sub(r"https?://[^\s|]+", "URL", seen.message).split("\n")[0]
-    message = re.sub(r"^URL: ", "", message).replace("|", "\\|")
+    message = re.sub(r"^https?://\S+: ", "", seen.message.split("\n")[0]).replace("|", "\\|")
     outcome = f"stops: *{message}*" if message else "goes through"
     ROWS[command, case.name, transport] = (outcome, ratio(sent), ratio(again))
 

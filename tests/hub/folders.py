@@ -66,6 +66,7 @@ def make_dataset(
                 folder / name,
                 row_group_size=10,
                 use_dictionary=False,
+                write_statistics=False,
                 write_page_checksum=True,
             )
             data = (folder / name).read_bytes()

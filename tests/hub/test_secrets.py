@@ -83,6 +83,7 @@ def test_an_account_hides_its_token():
     account = Account(token="hf_secret_thing")
     assert "secret" not in repr(account)
     assert account.redact("x hf_secret_thing y hf_AnotherOne1 z") == "x hf_*** y hf_*** z"
+    assert Account(token="other-form").redact("x other-form z") == "x hf_*** z"
 
 
 def test_the_environment_wins_over_the_file(tmp_path):

@@ -90,19 +90,26 @@ def check_repo_id(name: str) -> str:
     return name
 
 
+def check_date(date: str) -> str:
+    """`date` if it is `YYYY-MM` or `YYYY-MM-DD`.
+
+    Raises:
+        RequestError: It is not.
+    """
+    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?", date):
+        raise RequestError(
+            f"{date!r} is not a date.",
+            where="--revision-date",
+            hint="Write it as 2026-11 or 2026-11-30.",
+        )
+    return date
+
+
 def dataset_repo_name(source: str, revision_date: str | None = None) -> str:
     """The repository of a generated dataset: `mlsum_fr` -> `deepsynth-mlsum-fr-images[-2026-11]`.
 
     Raises:
-        RequestError: The date is not `YYYY-MM` or `YYYY-MM-DD`.
+        RequestError: The date is not one.
     """
     name = f"deepsynth-{source.replace('_', '-')}-images"
-    if revision_date is None:
-        return name
-    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?", revision_date):
-        raise RequestError(
-            f"{revision_date!r} is not a date.",
-            where="--revision-date",
-            hint="Write it as 2026-11 or 2026-11-30.",
-        )
-    return f"{name}-{revision_date}"
+    return name if revision_date is None else f"{name}-{check_date(revision_date)}"

@@ -60,8 +60,8 @@ class Failure:
     """One failure, ready to cross a process border.
 
     Attributes:
-        kind: denied, forbidden, missing, conflict, rate, server, network, disk, refused, corrupt,
-            stalled, crashed or unknown.
+        kind: offline, denied, forbidden, missing, conflict, rate, server, network, disk, refused,
+            corrupt, stalled, crashed or unknown.
         detail: The client's or the server's own words, on one line.
         status: HTTP status, where there was an answer.
         retry_after: Seconds the server asked to wait.
@@ -90,6 +90,8 @@ def classify(error: BaseException) -> Failure:
     """The failure behind an exception of the client, whatever it is wrapped in."""
     chain = list(_chain(error))
     detail = _one_line(error)
+    if any(type(cause).__name__ == "OfflineModeIsEnabled" for cause in chain):
+        return Failure("offline", detail)
     if any(isinstance(cause, Corrupt) for cause in chain):
         return Failure("corrupt", detail)
     for cause in chain:
@@ -123,6 +125,13 @@ def explain(failure: Failure, *, doing: str, where: str, account: Account) -> De
     tokens = f"{account.endpoint}/settings/tokens"
     detail = account.redact(failure.detail)
     match failure.kind:
+        case "offline":
+            return RequestError(
+                f"the Hub client is told to stay offline, while {doing}.",
+                where="HF_HUB_OFFLINE",
+                hint="unset HF_HUB_OFFLINE (and TRANSFORMERS_OFFLINE); to read only what an "
+                "earlier load left here, --offline says so for one command.",
+            )
         case "denied":
             return RequestError(
                 f"the token was not accepted while {doing} (401).",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deepsynth.hub import cards, features, preflight
-from deepsynth.hub.account import Account, check_repo_id, dataset_repo_name
+from deepsynth.hub.account import Account, check_date, check_repo_id
 from deepsynth.hub.content import CARD, MANIFEST, Content, Item, read_content
 from deepsynth.hub.failure import HubError, explain
 from deepsynth.hub.journal import Journal
@@ -97,8 +97,7 @@ def publish(
     account = account or Account.from_environment()
     check_repo_id(repo)
     if revision_date is not None:
-        dated = dataset_repo_name("", revision_date).removeprefix("deepsynth--images")
-        repo = repo if repo.endswith(dated) else repo + dated
+        repo = f"{repo.removesuffix(f'-{revision_date}')}-{check_date(revision_date)}"
     progress(Progress("preflight", "asking the Hub who this token is"))
     name = preflight.repository(repo, account, retry)
     with tempfile.TemporaryDirectory(prefix="deepsynth-publish-") as staging:
