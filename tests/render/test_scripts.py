@@ -1,3 +1,5 @@
+import random
+
 import pytest
 
 from deepsynth.render.fonts import find_fonts, install_hint
@@ -139,3 +141,37 @@ def test_every_degradation_changes_the_page_and_leaves_it_readable(name):
     changed = abs(clean.astype(int) - page.astype(int))
     assert changed.max() > 20
     assert 0.5 < changed.mean() < 60
+
+
+def test_whatever_characters_come_a_document_is_drawn_or_refused():
+    renderer = Renderer(PageSettings(mode="tiny", max_missing=1.0, max_pages=4))
+    generator = random.Random(0)
+    ranges = [
+        range(0x300),
+        range(0x300, 0x370),
+        range(0x590, 0x780),
+        range(0x900, 0xE80),
+        range(0x1F00, 0x3000),
+        range(0x3000, 0xA000),
+        range(0xD800, 0xE000),
+        range(0xF900, 0x10000),
+        range(0x1F000, 0x1FB00),
+        range(0x110000),
+        (0x20, 0x0A, 0x23, 0x2D, 0x2A, 0x3C, 0x26),
+        (0x200C, 0x200D, 0xFE0F),
+        (0x202E, 0x2066, 0x2069),
+    ]
+    seen = {True: 0, False: 0, "refused": 0}
+    for _ in range(300):
+        chosen = generator.sample(ranges, generator.randint(1, 4))
+        length = generator.choice((1, 5, 40, 400))
+        text = "".join(chr(generator.choice(generator.choice(chosen))) for _ in range(length))
+        try:
+            document = renderer.render(text)
+        except BadDocument:
+            seen["refused"] += 1
+            continue
+        document.text.encode()
+        assert all(opened(page).shape == (512, 512) for page in document.pages)
+        seen[document.shaped] += 1
+    assert min(seen.values()) > 10

@@ -10,7 +10,7 @@ from deepsynth.render.clean import clean, is_drawable
 from deepsynth.render.degrade import Degrader
 from deepsynth.render.fonts import coverage, find_fonts, install_hint
 from deepsynth.render.settings import PageSettings
-from deepsynth.render.shaped import ShapedTypesetter
+from deepsynth.render.shaped import CannotBeSet, ShapedTypesetter
 from deepsynth.render.typeset import Typesetter
 from deepsynth.render.words import NeedsShaping
 
@@ -88,16 +88,17 @@ class Renderer:
         if self._shaped is None:
             self._shaped = ShapedTypesetter(self.settings, self._fonts)
             self._covered = coverage(self._fonts)
-        drawable = {char for char in set(text) if is_drawable(char)}
-        missing = Counter(
-            {char: text.count(char) for char in drawable if ord(char) not in self._covered}
-        )
+        counted = Counter(text)
+        drawable = {char: count for char, count in counted.items() if is_drawable(char)}
+        missing = Counter({c: n for c, n in drawable.items() if ord(c) not in self._covered})
         if missing:
-            drawn = sum(text.count(char) for char in drawable)
-            share = missing.total() / drawn
+            share = missing.total() / sum(drawable.values())
             if share > self.settings.max_missing:
                 raise BadDocument(
                     f"no font covers {share:.0%} of its characters. {install_hint(missing)}"
                 )
-        pages, cut = self._shaped.pages(text)
+        try:
+            pages, cut = self._shaped.pages(text)
+        except CannotBeSet as error:
+            raise BadDocument(f"Pango cannot set it: {error}") from error
         return Document(text, pages, shaped=True, cut=cut, removed=removed, missing=missing)

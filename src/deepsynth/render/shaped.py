@@ -86,6 +86,10 @@ def offer_only(fonts: tuple[Font, ...]) -> None:
     os.environ["FONTCONFIG_FILE"] = str(configuration)
 
 
+class CannotBeSet(Exception):
+    """Pango refuses a text; the message is its own."""
+
+
 class ShapedTypesetter:
     """Sets documents through Pango and cuts them into pages between lines."""
 
@@ -101,6 +105,7 @@ class ShapedTypesetter:
             ) from error
         pyvips.cache_set_max(0)
         self._text: Any = pyvips.Image.text
+        self._failure: type[Exception] = pyvips.Error
         self._settings = settings
         face = open_face(fonts[0].path)
         self._family = face.get_name(1) or "DejaVu Sans"
@@ -144,14 +149,19 @@ class ShapedTypesetter:
         """Ink (0 none, 255 black) of a piece of text, and its place in the text area."""
         settings = self._settings
         in_colour = not self._emoji.isdisjoint(markup)
-        image = self._text(
-            markup,
-            font=f"{self._family} {settings.size_px}",
-            dpi=72,
-            width=settings.page_px - 2 * settings.margin,
-            wrap="word-char",
-            rgba=in_colour,
-        )
+        try:
+            image = self._text(
+                markup,
+                font=f"{self._family} {settings.size_px}",
+                dpi=72,
+                width=settings.page_px - 2 * settings.margin,
+                wrap="word-char",
+                rgba=in_colour,
+            )
+        except self._failure as error:
+            if "no text to render" in str(error):
+                return np.zeros((0, 1), np.uint8), 0, 0
+            raise CannotBeSet(str(error).strip().splitlines()[-1]) from error
         x, y = max(0, image.get("xoffset")), max(0, image.get("yoffset"))
         pixels = image.numpy()
         if in_colour:
