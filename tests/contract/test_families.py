@@ -1,0 +1,208 @@
+"""What every family must do. A new family is covered by one line in `FAMILIES`."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import deepsynth
+from deepsynth.cli import run_command
+from deepsynth.environments import get_environment
+from deepsynth.families import family_names, get_family
+from deepsynth.job import Job, ResolvedJob, load_job, setting_names
+from deepsynth.receipts import has_receipt
+from deepsynth.run import Run
+from deepsynth.status import run_state
+from tests import tickets
+from tests.tickets import kinds
+
+FAMILIES: dict[str, Callable[[Path], Path]] = {"classify": tickets.write_job}
+"""For each family, what writes a job with data into a folder and returns the job file."""
+
+ELSEWHERE = {"summarize": "tests/families/summarize", "htr": "tests/families/htr"}
+"""Families that take minutes or a toolchain of their own; their tests run a whole job."""
+
+SOURCE = Path(deepsynth.__file__).parent
+
+every_family = pytest.mark.parametrize("name", family_names())
+small_family = pytest.mark.parametrize(
+    "name", [name for name in family_names() if name not in ELSEWHERE]
+)
+
+
+def resolved(name: str, folder: Path) -> ResolvedJob:
+    assert name in FAMILIES, f"give the family {name} a line in FAMILIES"
+    return get_family(name).resolve(load_job(FAMILIES[name](folder)))
+
+
+@pytest.fixture
+def whole(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A finished run of a family; of classify the one that is there anyway."""
+    if name == "classify":
+        return Path(request.getfixturevalue("copied"))
+    process = tickets.deepsynth(
+        "run", FAMILIES[name](tmp_path), "--runs", tmp_path, "--name", "run"
+    )
+    assert process.returncode == 0, process.stderr
+    return tmp_path / "run"
+
+
+@every_family
+def test_a_family_says_what_it_is(name: str) -> None:
+    family = get_family(name)
+    assert family.name == name
+    assert issubclass(family.job_type, Job)
+    assert family.summary == family.summary.strip().rstrip(".")
+    assert "\n" not in family.summary
+
+
+@every_family
+def test_every_setting_is_described(name: str) -> None:
+    def undescribed(model: type, prefix: str = "") -> list[str]:
+        missing: list[str] = []
+        for key, info in model.model_fields.items():  # type: ignore[attr-defined]
+            below = [a for a in (info.annotation,) if hasattr(a, "model_fields")]
+            if below:
+                missing += undescribed(below[0], f"{prefix}{key}.")
+            elif not info.description:
+                missing.append(prefix + key)
+        return missing
+
+    assert undescribed(get_family(name).job_type) == []
+
+
+@every_family
+def test_what_init_writes_is_a_job(name: str, tmp_path: Path) -> None:
+    assert run_command(["init", name, str(tmp_path / "new")]) == 0
+    loaded = load_job(tmp_path / "new" / "job.yaml")
+    assert loaded.job.family == name
+    assert set(loaded.settings) == set(setting_names(get_family(name).job_type))
+    comments = [line for line in loaded.text.splitlines() if line.lstrip().startswith("#")]
+    assert len(comments) >= 3
+    assert run_command(["init", name, str(tmp_path / "new")]) == 2
+
+
+@small_family
+def test_resolving_leaves_a_reason_for_every_preset_and_round_trips(
+    name: str, tmp_path: Path
+) -> None:
+    job = resolved(name, tmp_path)
+    presets = [setting for setting in job.settings.values() if setting.origin == "preset"]
+    assert presets
+    assert all(setting.why for setting in presets)
+    again = ResolvedJob.from_yaml(job.to_yaml(), job.text, job.name, type(job.job))
+    assert again == job
+
+
+@small_family
+def test_a_plan_can_be_done_in_order_and_says_all_it_reads(name: str, tmp_path: Path) -> None:
+    job = resolved(name, tmp_path)
+    plan = get_family(name).plan(job)
+    assert [step.name for step in plan.steps][-1] == "evaluate"
+    made: dict[str, str] = {}
+    for step in plan.steps:
+        for needed in step.inputs:
+            assert made[needed.split("/")[0]] in {s.name for s in plan.upto(step.name)}, needed
+        made |= {output.split("/")[0]: step.name for output in step.outputs}
+        assert "{run}" in step.argv
+        assert all(Path(source).is_absolute() for source in step.sources.values())
+    assert {"model", "metrics.json", "report.html"} <= set(made)
+
+
+@small_family
+def test_a_plan_depends_on_the_job_and_not_on_where_it_lies(name: str, tmp_path: Path) -> None:
+    def keys(folder: Path) -> list[str]:
+        steps = get_family(name).plan(resolved(name, folder)).steps
+        for step in steps:
+            assert str(folder) not in step.model_copy(update={"sources": {}}).model_dump_json()
+        return [step.model_copy(update={"sources": {}}).model_dump_json() for step in steps]
+
+    assert keys(tmp_path / "a") == keys(tmp_path / "b")
+
+
+@small_family
+def test_every_step_is_a_plain_command_line(name: str, tmp_path: Path) -> None:
+    job = resolved(name, tmp_path)
+    run = Run.create(tmp_path / "run", job, get_family(name).plan(job))
+    for step in run.plan.steps:
+        for index in range(step.array):
+            argv = [part.format(run=run.path, index=index, python="{python}") for part in step.argv]
+            done = subprocess.run(
+                get_environment(step.environment).command(argv),
+                env=tickets.environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            for output in step.outputs:
+                assert (run.path / output.format(index=index)).exists(), output
+    assert run.final_metrics()
+    assert get_family(name).headline(run.final_metrics() or {})
+
+
+@small_family
+def test_receipts_let_a_second_command_skip_everything(name: str, whole: Path) -> None:
+    run = Run(whole)
+    assert run_state(run).state == "done"
+    assert all(has_receipt(run, step) for step in run.plan.steps)
+    before = {path: path.stat().st_mtime_ns for path in (whole / "model").rglob("*")}
+    assert run_command(["run", "--resume", str(whole), "--quiet"]) == 0
+    assert all(kinds(whole, step.name)[-1] == "step_skipped" for step in run.plan.steps)
+    assert {path: path.stat().st_mtime_ns for path in (whole / "model").rglob("*")} == before
+
+
+@small_family
+def test_a_report_stands_alone(name: str, whole: Path) -> None:
+    page = (whole / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    for outside in ("http://", "https://", '<script src="', "<link ", str(whole.parent)):
+        assert outside not in page, outside
+
+
+def _imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+@pytest.mark.parametrize(("here", "there"), [("families", "runners"), ("runners", "families")])
+def test_families_and_runners_do_not_know_each_other(here: str, there: str) -> None:
+    files = list((SOURCE / here).rglob("*.py"))
+    assert len(files) > 1
+    guilty = {
+        str(path.relative_to(SOURCE)): sorted(wrong)
+        for path in files
+        if (wrong := {n for n in _imports(path) if n.startswith(f"deepsynth.{there}")})
+    }
+    assert guilty == {}
+
+
+@pytest.mark.parametrize("name", family_names())
+def test_a_family_knows_no_other_family(name: str) -> None:
+    others = tuple(f"deepsynth.families.{other}" for other in family_names() if other != name)
+    for path in (SOURCE / "families" / name).rglob("*.py"):
+        assert not {found for found in _imports(path) if found.startswith(others)}, path
+
+
+def test_nothing_heavy_is_loaded_for_a_look_at_a_family() -> None:
+    script = (
+        "import sys\nfrom deepsynth.families import family_names, get_family\n"
+        "import deepsynth.cli\n[get_family(n) for n in family_names()]\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'pyarrow', 'sklearn', 'matplotlib', "
+        "'numba', 'PIL', 'pandas'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
