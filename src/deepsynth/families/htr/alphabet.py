@@ -5,10 +5,11 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Literal, cast
 
 from deepsynth.checks import Finding, Severity
 
-NORMAL_FORMS = ("NFC", "NFD", "NFKC", "NFKD")
+NormalForm = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
 
 def describe(character: str) -> str:
@@ -23,12 +24,12 @@ def normalize(text: str, form: str | None, *, collapse_spaces: bool = True) -> s
 
     Args:
         text: The transcription.
-        form: One of `NORMAL_FORMS`, or None to keep the text's own form.
+        form: NFC, NFD, NFKC or NFKD, or None to keep the text's own form.
         collapse_spaces: Replace white space characters by spaces and strip the ends, which is
             what Kraken does by default.
     """
     if form:
-        text = unicodedata.normalize(form, text)
+        text = unicodedata.normalize(cast(NormalForm, form), text)
     if collapse_spaces:
         text = "".join(" " if c.isspace() else c for c in text).strip()
     return text

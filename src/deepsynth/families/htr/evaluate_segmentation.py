@@ -5,6 +5,8 @@ as found when it lies within `segmentation.baseline_tolerance` pixels of the tru
 scored by intersection over union of their pixels.
 """
 
+# Kraken and Lightning are in another environment, where the types are not checked.
+# pyright: reportMissingImports=false, reportUntypedBaseClass=false
 from __future__ import annotations
 
 import math

@@ -6,7 +6,7 @@ import base64
 import io
 import random
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepsynth import durable
 from deepsynth.families.htr.ground_truth import (
@@ -17,6 +17,9 @@ from deepsynth.families.htr.ground_truth import (
     read_page,
     scan_folder,
 )
+
+if TYPE_CHECKING:
+    from deepsynth.families.htr.lines import PageImage
 
 _SHOWN_HEIGHT = 48
 
@@ -75,7 +78,8 @@ def write_gallery(
     return len(rows)
 
 
-def _open(page: Page) -> Any:
+def _open(page: Page) -> PageImage | str:
+    """The page, or why it cannot be opened."""
     from deepsynth.families.htr.lines import PageImage
 
     try:
@@ -84,7 +88,9 @@ def _open(page: Page) -> Any:
         return problem.what
 
 
-def _row(folder: Path, page: Page, line: Line, image: Any, height: int) -> dict[str, Any]:
+def _row(
+    folder: Path, page: Page, line: Line, image: PageImage | str, height: int
+) -> dict[str, Any]:
     from PIL.Image import Resampling
 
     from deepsynth.families.htr.lines import LostLine, extract_line
@@ -93,10 +99,10 @@ def _row(folder: Path, page: Page, line: Line, image: Any, height: int) -> dict[
         "place": f"{page.path.relative_to(folder).as_posix()} {line.id}",
         "text": line.text,
         "picture": "",
-        "problem": image if isinstance(image, str) else "",
+        "problem": "",
     }
-    if row["problem"]:
-        return row
+    if isinstance(image, str):
+        return {**row, "problem": image}
     try:
         cut = extract_line(image, line)
     except LostLine as problem:

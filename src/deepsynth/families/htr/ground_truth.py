@@ -134,7 +134,7 @@ def parse_xml(path: Path) -> Any:
     Raises:
         NotGroundTruth: Empty file, not well formed, or a file that declares entities.
     """
-    from lxml import etree
+    from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]
 
     if path.stat().st_size == 0:
         raise NotGroundTruth(
@@ -172,7 +172,7 @@ def read_page(path: Path) -> Page:
     Raises:
         NotGroundTruth: The file is no XML, or XML of another kind (METS, TEI, ...).
     """
-    from lxml import etree
+    from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]
 
     from deepsynth.families.htr import alto, pagexml
 

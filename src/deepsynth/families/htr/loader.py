@@ -5,6 +5,8 @@ all its pixels, stops at the first grey one; and lines of similar width share a 
 little of a batch is padding. The order is shuffled anew each epoch from the job's seed.
 """
 
+# Kraken and Lightning are in another environment, where the types are not checked.
+# pyright: reportMissingImports=false, reportUntypedBaseClass=false
 from __future__ import annotations
 
 import math

@@ -146,7 +146,7 @@ def _read_coreml(path: Path) -> ModelFile:
 def _model(
     path: Path, form: Literal["coreml", "safetensors"], kept: dict[str, Any], kinds: list[str]
 ) -> ModelFile:
-    task = next((_TASKS[kind] for kind in kinds if kind in _TASKS), None)
+    task: Task | None = next((_TASKS[kind] for kind in kinds if kind in _TASKS), None)
     if task is None:
         raise ValueError(f"it is a model for {', '.join(kinds) or 'nothing known'}")
     codec = kept.get("codec") or {}

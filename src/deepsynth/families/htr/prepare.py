@@ -25,7 +25,7 @@ from deepsynth.families.htr.prepared import (
     ground_truth_folder,
     htr_job,
 )
-from deepsynth.families.htr.splits import fold_pages, read_lists, split_pages
+from deepsynth.families.htr.splits import SplitName, fold_pages, read_lists, split_pages
 from deepsynth.run import Run
 
 
@@ -63,17 +63,17 @@ def share_out(job: HtrJob, names: list[str], groups: Mapping[str, str]) -> dict[
     """Pages of each split, or of each fold."""
     split = job.split
     if split.is_listed:
-        lists = {
+        lists: dict[SplitName, Path | None] = {
             "train": _path(split.train_list),
             "validation": _path(split.validation_list),
             "test": _path(split.test_list),
         }
-        return dict(read_lists(names, lists))  # type: ignore[arg-type]
+        return {**read_lists(names, lists)}
     if split.folds:
         folds = fold_pages(names, split.folds, seed=job.seed, groups=groups)
         return {f"fold-{index}": pages for index, pages in enumerate(folds)}
-    return dict(
-        split_pages(
+    return {
+        **split_pages(
             names,
             validation=split.validation,
             test=split.test,
@@ -81,7 +81,7 @@ def share_out(job: HtrJob, names: list[str], groups: Mapping[str, str]) -> dict[
             by=split.by,
             groups=groups,
         )
-    )
+    }
 
 
 def main(run: Run) -> None:

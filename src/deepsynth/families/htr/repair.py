@@ -21,6 +21,7 @@ from typing import Any
 from deepsynth import durable
 from deepsynth.errors import DataError, RequestError
 from deepsynth.families.htr import alto, geometry, pagexml
+from deepsynth.families.htr.alphabet import normalize
 from deepsynth.families.htr.ground_truth import (
     NotGroundTruth,
     Page,
@@ -170,7 +171,7 @@ def _mend_image_name(page: Page, root: Any, note: Callable[..., None]) -> Path |
 
 def _alto_file_name(root: Any) -> Any:
     """The `fileName` element, made where ALTO wants it when there is none."""
-    from lxml import etree
+    from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]
 
     space = root.tag[: root.tag.index("}") + 1] if root.tag.startswith("{") else ""
     name = root.find(".//{*}fileName")
@@ -239,7 +240,7 @@ def _mend_line(
         before = get()
         after, what = before, []
         for label, mend in (
-            ("normal form", lambda text: unicodedata.normalize(form, text)),
+            ("normal form", lambda text: normalize(text, form, collapse_spaces=False)),
             ("control characters", _without_controls),
             ("white space", lambda text, f=first, la=last: _plain_spaces(text, f, la)),
         ):

@@ -1,5 +1,7 @@
 """Pages as Kraken's segmentation trainer wants them; runs in the environment `htr`."""
 
+# Kraken and Lightning are in another environment, where the types are not checked.
+# pyright: reportMissingImports=false, reportUntypedBaseClass=false
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

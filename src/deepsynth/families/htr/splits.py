@@ -58,7 +58,8 @@ def split_pages(
     order = list(units)
     random.Random(seed).shuffle(order)
     result: dict[SplitName, list[str]] = {split: [] for split in SPLITS}
-    for split, share in (("test", test), ("validation", validation)):
+    wishes: tuple[tuple[SplitName, float], ...] = (("test", test), ("validation", validation))
+    for split, share in wishes:
         wanted = max(1, round(share * len(names))) if share else 0
         while len(result[split]) < wanted and len(order) > 1:
             result[split] += units[order.pop()]

@@ -16,7 +16,7 @@ class _BeforeTorchvision(importlib.abc.MetaPathFinder):
 
     kept = None
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         if name != "torchvision":
             return
         sys.meta_path.remove(self)

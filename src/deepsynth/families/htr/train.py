@@ -4,6 +4,8 @@ Writes `model/best.safetensors` and `model/best.mlmodel` (of the pass with the b
 validation pages) and `training/summary.json`. Runs in the environment `htr`.
 """
 
+# Kraken and Lightning are in another environment, where the types are not checked.
+# pyright: reportMissingImports=false, reportUntypedBaseClass=false
 from __future__ import annotations
 
 import os

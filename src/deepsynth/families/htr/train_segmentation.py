@@ -4,6 +4,8 @@ Writes `model/best.safetensors`, `model/best.mlmodel` and `training/summary.json
 environment `htr`.
 """
 
+# Kraken and Lightning are in another environment, where the types are not checked.
+# pyright: reportMissingImports=false, reportUntypedBaseClass=false
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,5 +1,7 @@
 """What the two trainings, of recognition and of segmentation, share: callbacks and the trainer."""
 
+# Kraken and Lightning are in another environment, where the types are not checked.
+# pyright: reportMissingImports=false, reportUntypedBaseClass=false
 from __future__ import annotations
 
 import logging
@@ -21,6 +23,7 @@ from deepsynth.run import Run
 STEP = "train"
 _ENOUGH_EPOCHS = 1000
 _PERFECT = 0.999999
+_BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.SyncBatchNorm)
 
 
 class Progress(Callback):
@@ -104,7 +107,7 @@ class FreezeBackbone(Callback):
                 parameter.requires_grad_(not frozen)
             if frozen:  # running statistics of batch normalisation must not drift either
                 for part in layer.modules():
-                    if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
+                    if isinstance(part, _BATCH_NORMS):
                         part.eval()
 
 

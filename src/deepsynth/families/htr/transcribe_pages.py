@@ -1,5 +1,7 @@
 """Kraken's side of `transcribe`: runs in the environment `htr`, one JSON line out for each page."""
 
+# Kraken and Lightning are in another environment, where the types are not checked.
+# pyright: reportMissingImports=false, reportUntypedBaseClass=false
 from __future__ import annotations
 
 import json

@@ -11,7 +11,7 @@ from numba import njit
 @njit(cache=True, nogil=True, inline="always")
 def _mix(
     p00: int, p01: int, p10: int, p11: int, dx: float, dy: float
-) -> int:  # pragma: no cover - compiled
+) -> Any:  # pragma: no cover - compiled
     left, right = np.float64(np.int32(p00 & 255)), np.float64(np.int32(p01 & 255))
     upper = left + (right - left) * dx
     left, right = np.float64(np.int32(p10 & 255)), np.float64(np.int32(p11 & 255))
