@@ -29,7 +29,10 @@ def shards() -> list[Step]:
     return [first, shell("join", joined, after=["shards"], outputs=["joined"])]
 
 
-@pytest.mark.parametrize("deepsynth", [True, False], ids=["ours", "plain"])
+@pytest.mark.parametrize(
+    "deepsynth",
+    [pytest.param(True, id="ours", marks=pytest.mark.slow), pytest.param(False, id="plain")],
+)
 def test_only_failed_elements_again(here: SlurmRunner, tmp_path: Path, deepsynth: bool) -> None:
     if not deepsynth:
         plain = {"this": SiteEnvironment(deepsynth=False)}

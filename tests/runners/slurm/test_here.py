@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from deepsynth.errors import RequestError
 from deepsynth.receipts import is_done, step_key
 from deepsynth.runners.slurm import SlurmRunner
-from tests.runners.slurm.toy import counted, counting, make_run, shell
+from tests.runners.slurm.toy import SMALL, counted, counting, make_run, shell
 
 
 def test_chain_runs_to_receipts(here: SlurmRunner, tmp_path: Path) -> None:
@@ -20,3 +23,17 @@ def test_chain_runs_to_receipts(here: SlurmRunner, tmp_path: Path) -> None:
     kinds = [event["kind"] for event in run.events()]
     assert kinds.count("step_done") == 2
     assert kinds[-1] == "run_done"
+
+
+def test_a_step_longer_than_its_partition_takes_several_allocations(
+    here: SlurmRunner, tmp_path: Path
+) -> None:
+    day = SMALL.model_copy(update={"minutes": 1440})
+    run = make_run(tmp_path / "run", counting(5, resources=day))
+    here.run(run, run.plan.steps)
+    script = (run.path / "slurm" / "train.sbatch").read_text()
+    assert "#SBATCH --time=01:00:00\n" in script
+    assert "24 allocations may be used" in script
+    here.site = here.site.model_copy(update={"time": "2-0"})
+    with pytest.raises(RequestError, match="2-0 is more than the 1:00:00 that the partition"):
+        here.submit(make_run(tmp_path / "again", counting(5)))

@@ -7,20 +7,21 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from deepsynth.errors import StepFailed
+from deepsynth.errors import StepFailed, Stopped
 from deepsynth.runners.slurm import Site, SlurmRunner
 from deepsynth.step import Resources
 from tests.runners.slurm.toy import counted, counting, make_run, shell
 from tests.servers.slurm import why_not
 
-WITH_SIGNAL = {"SLURM_SIGNAL": "1", "SLURM_GRACE": "30", "SLURM_PREEMPT": "REQUEUE"}
-OTHER_PREEMPTIONS = [
+PREEMPTIONS = [
     {"SLURM_SIGNAL": signal, "SLURM_GRACE": grace, "SLURM_PREEMPT": mode}
     for signal, grace, mode in (
+        ("1", "30", "REQUEUE"),
         ("1", "0", "REQUEUE"),
         ("0", "0", "REQUEUE"),
         ("0", "3", "REQUEUE"),
@@ -29,38 +30,33 @@ OTHER_PREEMPTIONS = [
         ("1", "30", "CANCEL"),
     )
 ]
+Children = list[tuple[Path, subprocess.Popen[bytes]]]
 
 
-def preempted(tmp_path: Path, settings: list[dict[str, str]]) -> None:
-    """Run the preempted training under each of `settings`, all at the same time."""
+@pytest.fixture(scope="module")
+def preempted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Children]:
+    """A preempted training in each kind of site; they go on while other tests wait for Slurm."""
     if reason := why_not():
         pytest.skip(reason)
-    children: list[tuple[Path, subprocess.Popen[bytes]]] = []
-    for number, values in enumerate(settings):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        output = (folder / "log").open("wb")
-        argv = [sys.executable, "-m", "tests.runners.slurm.preemption", str(folder)]
-        child = subprocess.Popen(
-            argv, env=os.environ | values, stdout=output, stderr=output, cwd=Path.cwd()
-        )
-        output.close()
+    children: Children = []
+    for settings in PREEMPTIONS:
+        folder = tmp_path_factory.mktemp("preempted")
+        argv = ["nice", sys.executable, "-m", "tests.runners.slurm.preemption", str(folder)]
+        with (folder / "log").open("wb") as output:
+            child = subprocess.Popen(
+                argv, env=os.environ | settings, stdout=output, stderr=output, cwd=Path.cwd()
+            )
         children.append((folder, child))
-    for (folder, child), values in zip(children, settings, strict=True):
-        assert child.wait() == 0, f"{values}\n{(folder / 'log').read_text()}"
-
-
-def test_preempted_training_goes_on(tmp_path: Path) -> None:
-    preempted(tmp_path, [WITH_SIGNAL])
-
-
-@pytest.mark.slow
-def test_preempted_whatever_the_site_does(tmp_path: Path) -> None:
-    preempted(tmp_path, OTHER_PREEMPTIONS)
+    yield children
+    for _, child in children:
+        child.terminate()
+        child.wait()
 
 
 @pytest.mark.slow
-def test_time_limit_is_chained_within_the_budget(here: SlurmRunner, tmp_path: Path) -> None:
+def test_time_limit_is_chained_within_the_budget(
+    preempted: Children, here: SlurmRunner, tmp_path: Path
+) -> None:
     total = 65
     runs = {
         "chained": (Site(time=1, max_time=5), make_run(tmp_path / "chained", counting(total, 1.0))),
@@ -95,6 +91,17 @@ def test_time_limit_is_chained_within_the_budget(here: SlurmRunner, tmp_path: Pa
     assert "max_time" in str(errors["short"])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "number", range(len(PREEMPTIONS)), ids=["-".join(settings.values()) for settings in PREEMPTIONS]
+)
+def test_preempted_training_goes_on_whatever_the_site_does(
+    preempted: Children, number: int
+) -> None:
+    folder, child = preempted[number]
+    assert child.wait(200) == 0, (folder / "log").read_text()
+
+
 def test_stop_saves_and_a_second_submission_goes_on(here: SlurmRunner, tmp_path: Path) -> None:
     after = shell("after", "true", after=["train"])
     run = make_run(tmp_path / "run", counting(40, 0.1), after)
@@ -106,6 +113,8 @@ def test_stop_saves_and_a_second_submission_goes_on(here: SlurmRunner, tmp_path:
     snapshot = here.status(run)
     assert not snapshot.active
     assert snapshot.kind("after") == "failed"
+    with pytest.raises(Stopped):
+        here.follow(run)
     here.run(run, run.plan.steps)
     log = (run.path / "logs" / "train.log").read_text()
     assert "saved at" in log

@@ -7,7 +7,6 @@ apply; one authentication serves all commands of ten minutes (ControlMaster).
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -86,13 +85,6 @@ class Connection:
             said = last_lines(done.stderr or done.stdout)
             raise RemoteError(f"{what}: {said}", where=self.name, hint=explain(said))
         return done.stdout
-
-    def stream(self, script: str) -> int:
-        """Run lines of bash there with their output on this terminal, until they end."""
-        argv = ["bash", "-lc", script]
-        if self.host is not None:
-            argv = [*self.ssh, "--", self.host, shlex.join(argv)]
-        return subprocess.run(argv, stdin=subprocess.DEVNULL, check=False).returncode
 
     @property
     def name(self) -> str:

@@ -98,6 +98,7 @@ def reconcile(run: Run, snapshot: Snapshot) -> None:
                     )
             key = receipts.step_key(run, step)
             receipts.write_receipt(run, step, key, time.time(), element.index)
+            run.event("step_done", step=step.name, index=element.index, seconds=0.0)
 
 
 def _has_plain_steps(run: Run) -> bool:

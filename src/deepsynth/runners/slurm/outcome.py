@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from deepsynth.errors import DeepSynthError, StepFailed
+from deepsynth.errors import StepFailed
 from deepsynth.run import Run
 from deepsynth.runners.slurm.connection import Connection
 from deepsynth.runners.slurm.record import need_record
@@ -35,11 +35,11 @@ def describe(snapshot: Snapshot, step: Step) -> str:
 
 def failure(
     run: Run, snapshot: Snapshot, connection: Connection, steps: Sequence[Step]
-) -> DeepSynthError:
-    """Why `steps` are not done, as the error to show."""
+) -> tuple[Element | None, StepFailed]:
+    """The element that kept `steps` from being done, and the error to show."""
     failed = [e for e in snapshot.failed if e.step in {step.name for step in steps}]
     if not failed:
-        return StepFailed(
+        return None, StepFailed(
             "nothing of it runs or waits there, and it is not done.",
             where=run.path,
             hint=f"Submit what is missing: deepsynth run --resume {run.path}",
@@ -50,8 +50,8 @@ def failure(
         same = [str(e.index) for e in failed if e.step == first.step]
         more = f" and {len(same) - NAMED} more" if len(same) > NAMED else ""
         elements = f"elements {', '.join(same[:NAMED])}{more}: "
-    if first.state == "FAILED" and (told := _told(run, first)):
-        return StepFailed(
+    if first.state == "FAILED" and (told := told_error(run, first)):
+        return first, StepFailed(
             f"{elements}{told['what']}",
             where=told["where"],
             hint=told["hint"],
@@ -59,14 +59,14 @@ def failure(
         )
     words, hint = ENDS.get(first.state, (first.words, ENDS["FAILED"][1]))
     said = "" if first.state == "CANCELLED" else _last_words(run, connection, first)
-    return StepFailed(
+    return first, StepFailed(
         f"{elements}{words} (job {first.job}){f': {said}' if said else '.'}",
         where=f"step {first.step}",
         hint=hint.format(run=run.path, step=first.step),
     )
 
 
-def _told(run: Run, element: Element) -> dict[str, Any] | None:
+def told_error(run: Run, element: Element) -> dict[str, Any] | None:
     """The error the step itself recorded, with the paths of this side."""
     there, here = need_record(run).folder, str(run.path)
     for event in reversed(run.events()):
@@ -80,6 +80,12 @@ def _told(run: Run, element: Element) -> dict[str, Any] | None:
                 for key, value in event["error"].items()
             }
     return None
+
+
+def stop_requested(run: Run) -> bool:
+    """Whether `deepsynth stop` came after the last submission."""
+    kinds = [e["kind"] for e in run.events() if e["kind"] in ("submitted", "stop_requested")]
+    return kinds[-1:] == ["stop_requested"]
 
 
 def _last_words(run: Run, connection: Connection, element: Element) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from deepsynth.errors import RunError, Stopped
+from deepsynth.errors import DeepSynthError, RunError, Stopped
 from deepsynth.run import Run
 from deepsynth.runners.slurm import fetching, submission
 from deepsynth.runners.slurm.connection import Connection, ConnectionLost, RemoteError
-from deepsynth.runners.slurm.outcome import describe, failure
+from deepsynth.runners.slurm.limits import fit_partitions
+from deepsynth.runners.slurm.outcome import describe, failure, stop_requested, told_error
 from deepsynth.runners.slurm.record import need_record, record_lock
 from deepsynth.runners.slurm.site import Site, load_site
 from deepsynth.runners.slurm.states import Element, Snapshot, take_snapshot
@@ -38,6 +40,11 @@ def quiet() -> None:
     """A tick nobody watches."""
 
 
+def tell(line: str) -> None:
+    """Say one line to whoever watches this process."""
+    print(line, file=sys.stderr, flush=True)
+
+
 class SlurmRunner:
     """Runs at one site.
 
@@ -47,14 +54,14 @@ class SlurmRunner:
         say: Told one line for people whenever something notable happens.
     """
 
-    def __init__(self, name: str, site: Site, say: Callable[[str], None] = print) -> None:
+    def __init__(self, name: str, site: Site, say: Callable[[str], None] = tell) -> None:
         self.name = name
         self.site = site
         self.say = say
         self._told: dict[str, str] = {}
 
     @classmethod
-    def of(cls, run: Run, say: Callable[[str], None] = print) -> SlurmRunner:
+    def of(cls, run: Run, say: Callable[[str], None] = tell) -> SlurmRunner:
         """The runner of a run that was submitted, from its folder alone.
 
         Raises:
@@ -86,7 +93,9 @@ class SlurmRunner:
                 run.event("run_started", runner=f"slurm:{self.name}")
                 self.follow(run, steps, tick)
                 self.fetch(run)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Stopped):
+                if stop_requested(run):
+                    raise
                 raise Stopped(
                     f"not followed any more; it goes on at {self.name}.",
                     where=run.path,
@@ -112,6 +121,7 @@ class SlurmRunner:
         Raises:
             ConnectionLost: The site cannot be reached.
             TransferFailed: Something did not arrive whole.
+            RequestError: The site's `time` is more than its partition gives.
             RemoteError: Slurm refused; nothing of this submission stays in the queue.
         """
         steps = steps or run.plan.steps
@@ -123,6 +133,8 @@ class SlurmRunner:
                 record = record.save(run, sent=True)
             todo = submission.missing(run, snapshot, steps)
             if todo:
+                fitting = fit_partitions(self.name, self.site, self.connection, steps)
+                record = record.save(run, site=fitting)
                 submission.submit(run, record, self.connection, steps, todo)
                 record.save(run, fetched=False)
         return self.status(run)
@@ -154,6 +166,7 @@ class SlurmRunner:
 
         Raises:
             StepFailed: A step ended badly; says which, why and what to do.
+            Stopped: `deepsynth stop` ended it, here or from another terminal.
         """
         steps = steps or run.plan.steps
         snapshot: Snapshot | None = None
@@ -164,9 +177,7 @@ class SlurmRunner:
                     self._told[step.name] = line
                     self.say(line)
         if snapshot is None or not snapshot.done(steps):
-            error = failure(run, snapshot or self.status(run), self.connection, steps)
-            run.event("run_failed", error=error.as_dict())
-            raise error
+            raise self._failure(run, snapshot or self.status(run), steps)
         return snapshot
 
     def watch(
@@ -292,6 +303,16 @@ class SlurmRunner:
         # A run on this machine writes its events into the folder itself: nothing is to be copied.
         known = record.events if self.site.host is not None else None
         return take_snapshot(self.connection, record.folder, run.plan, record.run_id, known)
+
+    def _failure(self, run: Run, snapshot: Snapshot, steps: Sequence[Step]) -> DeepSynthError:
+        """The error of a run that is not done; recorded where the step itself could not."""
+        if stop_requested(run):
+            hint = f"Go on where it stopped: deepsynth run --resume {run.path}"
+            return Stopped("stopped.", where=run.path, hint=hint)
+        first, error = failure(run, snapshot, self.connection, steps)
+        if first is not None and told_error(run, first) is None:
+            run.event("step_failed", step=first.step, index=first.index, error=error.as_dict())
+        return error
 
     def _again(self, run: Run, snapshot: Snapshot, steps: Sequence[Step]) -> bool:
         """Submit again what ended through no fault of its own; whether anything was."""

@@ -142,6 +142,10 @@ class Transfer:
 
     def _sftp_get(self, there: str, here: Path, names: set[str]) -> None:
         for name in names:
+            if name.startswith("/") or ".." in name.split("/"):
+                raise TransferFailed(
+                    f"the site names a file outside the run: {name}", where=self.connection.name
+                )
             (here / name).parent.mkdir(parents=True, exist_ok=True)
         self._sftp(
             f"get {_sftp_quote(f'{there}/{name}')} {_sftp_quote(f'{here / name}.part')}"
