@@ -13,7 +13,7 @@ import pytest
 
 from deepsynth.errors import StepFailed
 from deepsynth.run import Run
-from deepsynth.runners.slurm import SlurmRunner
+from deepsynth.runners.slurm import SlurmRunner, attach
 from deepsynth.runners.slurm.connection import ConnectionLost, RemoteError
 from deepsynth.runners.slurm.record import need_record
 from deepsynth.runners.slurm.transfer import Transfer, TransferFailed
@@ -230,7 +230,7 @@ def test_two_laptops_fetch_at_once(hpc: SlurmRunner, tmp_path: Path) -> None:
     def fetch(path: Path) -> None:
         try:
             own = Run.open(path)
-            SlurmRunner.of(own, lambda line: None).fetch(own)
+            attach(own).fetch(own)
         except BaseException as error:
             failures.append(error)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deepsynth.receipts import has_receipt, is_done, step_key
 from deepsynth.run import Run
-from deepsynth.runners.slurm import SlurmRunner
+from deepsynth.runners.slurm import SlurmRunner, attach
 from deepsynth.runners.slurm.record import need_record
 from tests.runners.slurm.toy import GPU, counted, counting, make_run, shell
 from tests.servers.remote import RemoteHost
@@ -49,7 +49,7 @@ def test_another_laptop_needs_only_the_run_folder(hpc: SlurmRunner, tmp_path: Pa
     shutil.copytree(run.path, tmp_path / "two")
     for path in (run.path, tmp_path / "two"):
         own = Run.open(path)
-        runner = SlurmRunner.of(own, lambda line: None)
+        runner = attach(own)
         runner.follow(own)
         runner.fetch(own)
         assert (own.path / "model" / "weights").read_text() == counted(10)

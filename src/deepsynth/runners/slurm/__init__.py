@@ -5,7 +5,7 @@ over the user's own ssh, `states` reads what Slurm and our receipts say of it, `
 journey from submission to the verified model.
 """
 
-from deepsynth.runners.slurm.runner import SlurmRunner
+from deepsynth.runners.slurm.runner import SlurmRunner, attach, create
 from deepsynth.runners.slurm.site import Site, load_site
 
-__all__ = ["Site", "SlurmRunner", "load_site"]
+__all__ = ["Site", "SlurmRunner", "attach", "create", "load_site"]

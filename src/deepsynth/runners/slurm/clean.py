@@ -16,7 +16,7 @@ from deepsynth.errors import RunError
 from deepsynth.run import Run, is_run
 from deepsynth.runners.slurm.connection import Connection
 from deepsynth.runners.slurm.record import read_record
-from deepsynth.runners.slurm.runner import SlurmRunner
+from deepsynth.runners.slurm.runner import attach
 from deepsynth.runners.slurm.script import shell_path
 from deepsynth.runners.slurm.site import Site
 
@@ -86,7 +86,7 @@ def clean_run(run: Run) -> int:
         RunError: It is not done there, or it runs on this machine.
         TransferFailed: The copy here is not whole; nothing was deleted.
     """
-    runner = SlurmRunner.of(run, lambda line: None)
+    runner = attach(run)
     record = read_record(run)
     if record is None or record.site.host is None:
         raise RunError("it lies on this machine only; nothing is deleted.", where=run.path)

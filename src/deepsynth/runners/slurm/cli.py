@@ -1,11 +1,7 @@
-"""The verbs that only a site has: `doctor --on`, `clean --on`, `setup --on`.
-
-`register` adds them to the command line; everything else a site does goes through the runner.
-"""
+"""The verb that only a site has: `clean --on`."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -14,50 +10,11 @@ from cyclopts import App, Parameter
 from deepsynth.errors import RequestError
 
 On = Annotated[str, Parameter(help="A site of sites.yaml.")]
-AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.", negative=())]
 
 
 def register(app: App) -> None:
-    """Add `clean`; `doctor` and `setup` here are what the verbs of that name do with `--on`."""
+    """Add `clean` to the command line."""
     app.command(clean)
-
-
-def doctor(on: str, *, as_json: bool = False) -> int:
-    """Test a site: login, space, Slurm, partitions, environments. Exit code 1 on an error.
-
-    Args:
-        on: The site.
-        as_json: Print the findings as JSON.
-    """
-    from deepsynth.checks import Severity, worst
-    from deepsynth.runners.slurm.doctor import examine
-    from deepsynth.runners.slurm.site import load_site
-
-    findings = examine(on, load_site(on, Path.cwd()))
-    if as_json:
-        print(json.dumps([f.as_dict() for f in findings], ensure_ascii=False, indent=2))
-    for finding in [] if as_json else findings:
-        print(f"{finding.severity.name.lower():8}{finding.where}: {finding.what}")
-        for detail in (*finding.examples, finding.fix):
-            if detail:
-                print(f"          {detail}")
-    return 1 if worst(findings) is Severity.ERROR else 0
-
-
-def setup(on: str, *, name: str = "this", lock: Path | None = None, offline: bool = False) -> int:
-    """Install an environment at a site, with the versions that are installed here.
-
-    Args:
-        on: The site.
-        name: The environment: `this`, or one a family keeps apart.
-        lock: Pinned requirements of an environment that is kept apart.
-        offline: Download the packages here and send them.
-    """
-    from deepsynth.runners.slurm.install import install
-    from deepsynth.runners.slurm.site import load_site
-
-    print(install(load_site(on, Path.cwd()), name=name, lock=lock, offline=offline))
-    return 0
 
 
 def clean(

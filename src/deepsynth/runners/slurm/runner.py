@@ -60,16 +60,6 @@ class SlurmRunner:
         self.say = say
         self._told: dict[str, str] = {}
 
-    @classmethod
-    def of(cls, run: Run, say: Callable[[str], None] = tell) -> SlurmRunner:
-        """The runner of a run that was submitted, from its folder alone.
-
-        Raises:
-            RunError: It was not submitted to a Slurm site.
-        """
-        record = need_record(run)
-        return cls(record.site_name, record.site, say)
-
     @cached_property
     def connection(self) -> Connection:
         """The site's login shell."""
@@ -90,7 +80,6 @@ class SlurmRunner:
         with run.lock():
             try:
                 self.submit(run, steps)
-                run.event("run_started", runner=f"slurm:{self.name}")
                 self.follow(run, steps, tick)
                 self.fetch(run)
             except (KeyboardInterrupt, Stopped):
@@ -127,6 +116,8 @@ class SlurmRunner:
         steps = steps or run.plan.steps
         with record_lock(run):
             record = submission.begin(run, self.connection, self.name, self.site)
+            # From here on the run can be taken up from its folder alone.
+            run.event("run_started", runner=f"slurm:{self.name}")
             snapshot = self._ask(run)
             if not record.sent or not snapshot.there:
                 submission.send(run, record, self.transfer, run.plan.steps, self.say)
@@ -343,3 +334,13 @@ def create(detail: str) -> SlurmRunner:
         RequestError: There is no such site.
     """
     return SlurmRunner(detail or "slurm", load_site(detail, Path.cwd()) if detail else Site())
+
+
+def attach(run: Run) -> SlurmRunner:
+    """The runner of a run that was submitted, from its folder alone.
+
+    Raises:
+        RunError: It was not submitted to a Slurm site.
+    """
+    record = need_record(run)
+    return SlurmRunner(record.site_name, record.site)
