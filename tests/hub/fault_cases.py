@@ -91,8 +91,8 @@ PUBLISH = (
         "storage that never answers",
         STORE,
         NO_ANSWER,
-        r"nothing moved for 2 s",
-        {"stall_seconds": 2.0},
+        r"nothing moved for 4 s",
+        {"stall_seconds": 4.0},
     ),
 )
 
@@ -124,8 +124,8 @@ LOAD = (
         "storage that never answers",
         FETCH,
         NO_ANSWER,
-        r"nothing moved for 2 s",
-        {"stall_seconds": 2.0},
+        r"nothing moved for 4 s",
+        {"stall_seconds": 4.0},
     ),
     Case("one flipped bit, once", FETCH, {"corrupt": True}),
     Case(

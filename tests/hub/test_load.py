@@ -11,6 +11,8 @@ from deepsynth.hub.account import Account
 from deepsynth.hub.failure import HubError
 from deepsynth.hub.load import load, parse_spec
 from deepsynth.hub.publish import publish
+from deepsynth.hub.remote import RemoteFile, RemoteState
+from deepsynth.hub.selection import select
 from tests.hub import fault_table
 from tests.hub.conftest import QUICK
 from tests.hub.folders import make_dataset, seed_of
@@ -187,6 +189,13 @@ def test_a_full_disk_is_said_before_anything_travels(hub, alice, published, monk
     with pytest.raises(HubError, match="do not fit under the cache"):
         load(done.repo, account=alice, retry=QUICK)
     assert not hub.requests("/_s3/")
+
+
+@pytest.mark.parametrize("path", ["../../outside.parquet", "/etc/x.parquet"])
+def test_a_file_that_would_leave_the_folder_is_refused(path):
+    state = RemoteState("a/b", True, files={path: RemoteFile(path, 1, None, "")})
+    with pytest.raises(DataError, match="outside of itself"):
+        select(state, None, None, None, lambda _: None, "a/b")
 
 
 @pytest.mark.parametrize("spec", ["a/b/c", "x@", "../x", ""])

@@ -176,7 +176,7 @@ class _Publication:
         self, state: RemoteState, changed: list[Item], deletes: list[str]
     ) -> tuple[dict[str, Any], str]:
         journal, report = self._journal(), self.mover.report
-        total, done = sum(item.bytes for item in changed), 0
+        total, done, moving = sum(item.bytes for item in changed), 0, 0
         task: dict[str, Any] = {
             "operation": "upload",
             "repo": self.remote.repo,
@@ -196,10 +196,12 @@ class _Publication:
         arrived: set[str] = set()
 
         def on_event(event: dict[str, Any]) -> None:
-            nonlocal done
+            nonlocal done, moving
             if event["event"] == "moved":
-                report(Progress("upload", "uploading", min(total, done + event["bytes"]), total))
+                moving += event["bytes"]
+                report(Progress("upload", "uploading", min(total, done + moving), total))
             elif event["path"] not in arrived:
+                moving = 0
                 arrived.add(event["path"])
                 done += event["bytes"]
                 task["uploaded"].append(event["sha256"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from deepsynth.errors import DataError
@@ -65,6 +66,9 @@ def select(
         DataError: No data, an unknown split, or a manifest that names files that are not there.
     """
     listed: dict[str, dict[str, Any]] = {e["path"]: e for e in (manifest or {}).get("files", [])}
+    for path in state.files:
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise DataError(f"it names a file outside of itself: {path}", where=where)
     if lost := sorted(path for path in listed if path not in state.files):
         raise DataError(f"the manifest lists {lost[0]}, which is not there.", where=where)
     # a manifest also lists what is not data: the rows left out, an example page

@@ -246,6 +246,7 @@ def main() -> None:
     code = 0
     try:
         _watch_progress(events)
+        events.moved(0)  # here we are: what comes before is the interpreter's own start
         transfer = Transfer(task, events)
         events.write("done", result=getattr(transfer, task["operation"])())
     except Exception as error:
