@@ -34,7 +34,7 @@ class LoraSettings(Section):
 
     targets: list[str] | None = Field(None, description="Linear layers by their last name.")
     rank: int | None = Field(None, ge=1, le=1024, description="Rank r of the linear layers.")
-    alpha: float | None = Field(None, gt=0, description="Scale; an update counts alpha / rank.")
+    alpha: int | None = Field(None, ge=1, description="Scale; an update counts alpha / rank.")
     dropout: float | None = Field(None, ge=0, lt=1, description="Dropout of the linear layers.")
     router: Router | None = Field(
         None, description="Router of the experts: frozen, lora, or full (trained whole)."
@@ -138,8 +138,8 @@ class TrainerConfig(TrainSettings):
     seed: int = Field(42, ge=0, lt=2**32, description="Seed of weights, order and dropout.")
     max_train_samples: int | None = Field(None, ge=1, description="Use at most so many.")
     max_val_samples: int | None = Field(None, ge=1, description="Validate on at most so many.")
-    lora: LoraSettings = Field(default_factory=LoraSettings)
-    moe: MoeSettings = Field(default_factory=MoeSettings)
+    lora: LoraSettings = Field(default_factory=lambda: LoraSettings.model_validate({}))
+    moe: MoeSettings = Field(default_factory=lambda: MoeSettings.model_validate({}))
 
     @model_validator(mode="after")
     def _code_needs_revision(self) -> TrainerConfig:

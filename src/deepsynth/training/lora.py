@@ -67,7 +67,7 @@ def place_lora(model: Any, lora: LoraSettings) -> Any:
         parameters.extend(_EXPERTS)
         rank_pattern = {re.escape(name): lora.expert_rank for name in _EXPERTS}
     _require_matches(model, lora, parameters)
-    rank, alpha = lora.rank or 0, lora.alpha or 0.0
+    rank, alpha = lora.rank or 1, lora.alpha or 1
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
@@ -93,7 +93,7 @@ def place_lora(model: Any, lora: LoraSettings) -> Any:
 
 def count_trainable(model: Any) -> TrainableCount:
     """Count what trains, by part: attention, MLP, experts, router, vision."""
-    parts = dict.fromkeys(
+    parts: dict[str, int] = dict.fromkeys(
         ("attention", "mlp", "shared experts", "routed experts", "router", "vision", "other"), 0
     )
     total = everything = 0

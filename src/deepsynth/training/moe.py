@@ -7,7 +7,7 @@ recognises a router by what its forward returns, `(logits, weights, indices)`, s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,7 +87,7 @@ def load_balancing_loss(model: Any, router_logits: Any, attention_mask: Any) -> 
 
 
 @contextmanager
-def counting_experts(model: Any) -> Iterator[dict[str, list[int]]]:
+def counting_experts(model: Any) -> Generator[dict[str, list[int]]]:
     """While active, count how many tokens each expert of each router receives.
 
     Yields:

@@ -175,7 +175,7 @@ def recommended(samples: int, seconds_per_sample: float | None = None) -> dict[s
     Returns:
         `preset`, `settings` (key, value, why), `updates`, `per_epoch`, `minutes` (or None).
     """
-    config = TrainerConfig()
+    config = TrainerConfig.model_validate({})
     advice = recommendations(config, samples, config.lora)
     complete = filled(config, samples)
     counted = expected_updates(complete, samples)

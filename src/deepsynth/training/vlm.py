@@ -164,6 +164,8 @@ def fit(
     """
     start = last_complete(folder) if resume else None
     output = trainer.train(resume_from_checkpoint=str(start) if start else None)
+    # The process that saves marks a checkpoint as whole last; nobody looks for it before.
+    trainer.accelerator.wait_for_everyone()
     if stopped():
         return None
     best = trainer.state.best_model_checkpoint

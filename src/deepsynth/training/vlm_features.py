@@ -14,7 +14,7 @@ import json
 import mmap
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ class FeatureStore:
             os.fsync(index.fileno())
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> Generator[None]:
         """Be the only writer, and know what others have written until then."""
         with (self.folder / _LOCK).open("a") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)

@@ -274,6 +274,8 @@ def _cache_features(
                 samples,
                 store,
                 page_encoder(core, session.collator, autocast),
+                # An attention map over 4,096 patches is 0.8 GB a page in 32 bits.
+                batch_size=8 if device.type == "cuda" else 1,
                 progress=lambda done, before=before: progress(before + done, total),
             )
             samples.forget_bytes()

@@ -98,6 +98,8 @@ class VlmTrainer(Trainer):
         balance = self.config.moe.load_balancing if model.training else 0.0
         if balance:
             fields["output_router_logits"] = True
+        loss: Any
+        outputs: Any
         loss, outputs = super().compute_loss(
             model, fields, return_outputs=True, num_items_in_batch=num_items_in_batch
         )
@@ -328,7 +330,7 @@ def training_arguments(
     )
     # Several GPUs in one process would mean torch's DataParallel, which splits batches in ways
     # a page does not survive; torchrun starts one process a GPU instead.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # pyright: ignore[reportPrivateUsage]
     return arguments
 
 

@@ -79,7 +79,7 @@ def _plan(resolved: ResolvedJob) -> Plan:
                 "seed": job.seed,
                 "data": {key: value for key, value in values["data"].items() if key != "path"},
                 "pages": values["pages"],
-                "places": [source.place for source in sources_of(job.data)] if not data else [],
+                "places": [[s.place, s.sha256] for s in sources_of(job.data)] if not data else [],
                 **({"model": job.model} if job.is_scratch else {}),
             },
             resources=Resources(cpus=4, memory_gb=8, minutes=8 * 60),

@@ -55,23 +55,42 @@ def check_learns(
     rows = [few[index] for index in range(count)]
     batch = {k: v.to(device) for k, v in session.collator(rows).items()}
     findings = _check_levers(session, few, batch, count, device)
-    fields = loss_inputs(session.model, batch, session.processor)
+    learner = _learner(session)
     entry = expected_updates(session.config, len(samples))
     budget = probe(
-        session.model,
-        [fields] * 3,
+        learner,
+        [batch] * 3,
         entry.updates * (session.config.gradient_accumulation or 1),
     )
     limit = job.check.memory_gb
     findings += check_budget(budget, limit)
     kind = "scratch" if job.is_scratch else "lora" if session.is_lora else "full"
     result = overfit_one_batch(
-        session.model, fields, learning_rate=_GATE_RATE[kind], updates=_GATE_UPDATES
+        learner, batch, learning_rate=_GATE_RATE[kind], updates=_GATE_UPDATES
     )
     findings += check_learning(result)
+    del learner
     if session.is_lora:
         findings.append(_check_reload(session, batch))
     return findings
+
+
+def _learner(session: Session) -> Any:
+    """The model as one that takes a batch of the collator and embeds it anew each time.
+
+    Embeddings may be among what trains, so their graph cannot be shared by several updates.
+    """
+    from torch import nn
+
+    class Learner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = session.model
+
+        def forward(self, **batch: Any) -> Any:
+            return self.model(**loss_inputs(self.model, batch, session.processor))
+
+    return Learner()
 
 
 def _leave_zero(model: Any, seed: int) -> None:

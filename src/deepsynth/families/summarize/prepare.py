@@ -126,10 +126,15 @@ def main(run: Run) -> None:
     if "data" in step.sources:
         places: list[Path | str] = [run.source(step, "data")]
     else:
-        places = list(step.settings["places"])
-        places = [Path(p) if Path(p).is_absolute() else p for p in map(str, places)]
+        named = [str(place) for place, _ in step.settings["places"]]
+        places = [Path(name) if Path(name).is_absolute() else name for name in named]
     folders = bring(job.data, job.pages.mode, job.pages.size_px, places, target)
     in_place = "data" in step.sources and folders == places
+    if not in_place:
+        folders = [
+            folder if folder.is_relative_to(target) else _linked(folder, target / f"set-{number}")
+            for number, folder in enumerate(folders)
+        ]
     files: list[tuple[int, str]] = []
     splits: dict[str, list[int]] = {}
     total = 0

@@ -22,11 +22,13 @@ class Source:
         kind: `pages` (a generated dataset here), `texts` (to be drawn), or `hub`.
         place: Folder, file, or `USER/NAME[@revision]`.
         rows: Training rows, about.
+        sha256: Of the manifest of a dataset here, which holds the digests of its shards.
     """
 
     kind: Literal["pages", "texts", "hub"]
     place: str
     rows: int
+    sha256: str = ""
 
 
 def sources_of(data: Data) -> list[Source]:
@@ -74,7 +76,9 @@ def _local(path: Path, data: Data) -> Source:
             hint=f"Found beside it: {', '.join(beside[:8])}." if beside else None,
         )
     if is_pages(path):
-        return Source("pages", str(path), len(ShardRows(find_shards(path)["train"])))
+        manifest = path / "manifest.json"
+        digest = durable.sha256_file(manifest) if manifest.is_file() else ""
+        return Source("pages", str(path), len(ShardRows(find_shards(path)["train"])), digest)
     from deepsynth.dataset.sources.opening import open_corpus
 
     corpus = open_corpus(str(path), text=data.text, summary=data.summary)
@@ -114,8 +118,3 @@ def _on_hub(name: str, prefix: str | None) -> Source:
     manifest = remote.read_json(state, "manifest.json")
     rows = (manifest or {}).get("splits", {}).get("train", 0)
     return Source("hub", f"{plain}@{state.head}", rows or 1000)
-
-
-def manifest_of(folder: Path) -> dict[str, object]:
-    """The manifest of a dataset folder; empty when it has none."""
-    return durable.read_json(folder / "manifest.json") or {}

@@ -1,0 +1,386 @@
+"""Training DeepSeek-OCR-2 with LoRA: a hand-written loop, the plain Trainer, and DeepSynth.
+
+    python benchmarks/vlm.py                 # real widths at reduced depth, on a CPU
+    # The whole architecture on a GPU:
+    python benchmarks/vlm.py --size full --batch 4 --samples 64 --steps 24
+
+Needs no internet and no weights: the architecture is real, the weights are random. Every way runs
+in a process of its own, and the ways take turns, round after round; trust the ratios, not the
+times. `naive` is the loop of the guide: target names as it writes them (they reach the vision
+tower), pages decoded and processed in the loop, 32-bit weights, logits for every position.
+`trainer` is `transformers.Trainer` with LoRA on the language model alone, bf16 (on a GPU) and
+worker processes. `ours` adds cached features, logits on the summary only and grouping by length.
+Results go to `benchmarks/results/vlm_SIZE.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import itertools
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent
+ARTICLES = ROOT.parent / "examples" / "articles" / "articles.jsonl"
+WAYS = ("naive", "trainer", "ours")
+PROMPT = "Summarize this document."
+DEPTHS = {
+    # Decoder layers, SAM layers, query-encoder layers; the real model has 12, 12 and 24.
+    "smoke": (2, 1, 1),
+    "reduced": (2, 2, 4),
+    "full": (12, 12, 24),
+}
+
+
+def now() -> float:
+    """Wall time on a GPU; on a CPU processor time, which a busy machine disturbs less."""
+    import torch
+
+    return time.perf_counter() if torch.cuda.is_available() else time.process_time()
+
+
+def configuration(size: str, vocabulary: int, image_token: int) -> Any:
+    """The real architecture, at full width; only the number of layers depends on `size`."""
+    from transformers import DeepseekOcr2Config
+
+    decoder, sam, encoder = DEPTHS[size]
+    text = {
+        "vocab_size": vocabulary,
+        "hidden_size": 1280,
+        "intermediate_size": 6848,
+        "num_hidden_layers": decoder,
+        "num_attention_heads": 10,
+        "num_key_value_heads": 10,
+        "max_position_embeddings": 8192,
+        "n_routed_experts": 64,
+        "n_shared_experts": 2,
+        "num_experts_per_tok": 6,
+        "moe_intermediate_size": 896,
+        "n_group": 1,
+        "topk_group": 1,
+        "topk_method": "greedy",
+        "mlp_layer_types": ["dense"] + ["sparse"] * (decoder - 1),
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+    }
+    vision = {
+        "sam_config": {
+            "downsample_channels": [512, 896],
+            "num_hidden_layers": sam,
+            "global_attn_indexes": [i for i in (2, 5, 8, 11) if i < sam] or [sam - 1],
+        },
+        "encoder_config": {
+            "hidden_size": 896,
+            "num_hidden_layers": encoder,
+            "num_attention_heads": 14,
+            "num_key_value_heads": 2,
+            "intermediate_size": 4864,
+            "vocab_size": 1,
+        },
+    }
+    return DeepseekOcr2Config(image_token_id=image_token, text_config=text, vision_config=vision)
+
+
+def documents(count: int) -> list[dict[str, Any]]:
+    """Articles of the project drawn on one page of 1024 pixels each."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    lines = ARTICLES.read_text(encoding="utf-8").splitlines()
+    font = ImageFont.load_default(16)
+    rows: list[dict[str, Any]] = []
+    for number in range(count):
+        article = json.loads(lines[number % len(lines)])
+        image = Image.new("L", (1024, 1024), "white")
+        text = f"{number} {article['text']}"
+        wrapped = "\n".join(text[i : i + 110] for i in range(0, min(len(text), 5000), 110))
+        ImageDraw.Draw(image).multiline_text((32, 32), wrapped, fill="black", font=font)
+        stream = io.BytesIO()
+        image.save(stream, format="PNG")
+        rows.append({"images": [stream.getvalue()], "summary": article["summary"]})
+    return rows
+
+
+def processor() -> Any:
+    """The real geometry over a small tokenizer: 257 tokens for a page of 1024 pixels."""
+    from transformers import DeepseekOcr2ImageProcessorPil, DeepseekOcr2Processor
+
+    from deepsynth.training.vlm_tiny import tiny_tokenizer
+
+    texts = ARTICLES.read_text(encoding="utf-8").splitlines()
+    return DeepseekOcr2Processor(
+        image_processor=DeepseekOcr2ImageProcessorPil(
+            size={"height": 1024, "width": 1024}, tile_size=768
+        ),
+        tokenizer=tiny_tokenizer(texts, 2048),
+        patch_size=16,
+        downsample_ratio=4,
+    )
+
+
+def build(way: str, args: argparse.Namespace, device: str) -> tuple[Any, Any, Any]:
+    """Model with adapters, processor and geometry of one way."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForImageTextToText
+
+    from deepsynth.training import get_lora_preset
+    from deepsynth.training.config import LoraSettings
+    from deepsynth.training.lora import place_lora
+    from deepsynth.training.vlm_model import page_view
+
+    made = processor()
+    token = made.tokenizer.convert_tokens_to_ids("<image>")
+    config = configuration(args.size, 129_280, token)
+    halves = device == "cuda" and way != "naive"
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = AutoModelForImageTextToText.from_config(
+            config, dtype=torch.bfloat16 if halves else torch.float32
+        )
+    if way == "naive":
+        names = ["q_proj", "k_proj", "v_proj", "o_proj"]
+        lora = LoraConfig(r=16, lora_alpha=32, lora_dropout=0.0, target_modules=names)
+        model = get_peft_model(model, lora)
+    else:
+        settings = LoraSettings(dropout=0.0).filled(get_lora_preset("standard"))
+        model = place_lora(model, settings)
+    return model.to(device), made, page_view(made, (1024, 1024))
+
+
+def run_naive(args: argparse.Namespace, device: str) -> dict[str, Any]:
+    """Read, process, forward, backward, update: one after the other."""
+    import torch
+
+    from deepsynth.training.vlm_data import PageCollator, PageSamples
+
+    model, made, view = build("naive", args, device)
+    samples = PageSamples(documents(args.samples), "articles")
+    collator = PageCollator(made, view, PROMPT)
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(weights, lr=1e-4)
+    model.train()
+    losses: list[float] = []
+    marks = [now()]
+    for step in range(args.steps):
+        indices = [(step * args.batch + i) % len(samples) for i in range(args.batch)]
+        batch = collator([samples[i] for i in indices])
+        batch.pop("sample_index")
+        batch = {name: value.to(device) for name, value in batch.items()}
+        loss = model(**batch).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        losses.append(loss.item())
+        marks.append(now())
+    return {"losses": losses, "marks": marks, "encode_seconds": 0.0}
+
+
+def run_trainer(way: str, args: argparse.Namespace, device: str) -> dict[str, Any]:
+    """`transformers.Trainer` as it is, or with what DeepSynth adds."""
+    import torch
+    from transformers import PrinterCallback, Trainer, TrainerCallback
+
+    from deepsynth.training.config import TrainerConfig
+    from deepsynth.training.recommend import filled
+    from deepsynth.training.vlm_data import PageCollator, PageSamples
+    from deepsynth.training.vlm_features import FeatureStore, encode_pages, page_encoder
+    from deepsynth.training.vlm_trainer import VlmTrainer, training_arguments
+
+    ours = way == "ours"
+    model, made, view = build(way, args, device)
+    samples = PageSamples(documents(args.samples), "articles")
+    collator = PageCollator(made, view, PROMPT)
+    precision = "bf16" if device == "cuda" else "no"
+    epochs = args.steps * args.batch / args.samples
+    config = filled(
+        TrainerConfig(
+            epochs=epochs,
+            batch_size=args.batch,
+            gradient_accumulation=1,
+            learning_rate=1e-4,
+            scheduler="constant",
+            warmup_ratio=0.0,
+            evaluations=1,
+            target_only_logits=ours,
+            group_by_length=ours,
+            preset="standard",
+        ),
+        args.samples,
+    )
+    marks: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_train_begin(self, *arguments: Any, **kwargs: Any) -> None:
+            marks.append(now())
+
+        def on_step_end(self, *arguments: Any, **kwargs: Any) -> None:
+            if device == "cuda":
+                torch.cuda.synchronize()
+            marks.append(now())
+
+    with tempfile.TemporaryDirectory() as folder:
+        encoded = 0.0
+        if ours:
+            dtype = torch.bfloat16 if device == "cuda" else torch.float32
+
+            def autocast() -> Any:
+                return torch.autocast(device, dtype, enabled=device == "cuda")
+
+            started = now()
+            store = FeatureStore(Path(folder), ["benchmark"], 1280, dtype)
+            encode_pages(
+                samples,
+                store,
+                page_encoder(model, collator, autocast),
+                batch_size=8 if device == "cuda" else 1,
+            )
+            samples.forget_bytes()
+            collator = PageCollator(made, view, PROMPT, pages="features", features=store)
+            encoded = now() - started
+            if device == "cuda":
+                torch.cuda.empty_cache()
+        arguments = training_arguments(
+            config,
+            Path(folder) / "out",
+            args.samples,
+            validates=False,
+            precision=precision,
+            workers=0 if ours or device == "cpu" else min(8, (os.cpu_count() or 2) - 1),
+        )
+        arguments.save_strategy = "no"
+        arguments.logging_steps = 1
+        if ours:
+            trainer: Any = VlmTrainer(model, arguments, config, samples, None, collator, [Clock()])
+        else:
+
+            def without_index(rows: Any) -> dict[str, Any]:
+                batch = collator(rows)
+                batch.pop("sample_index")
+                return batch
+
+            trainer = Trainer(
+                model=model,
+                args=arguments,
+                train_dataset=samples,
+                data_collator=without_index,
+                processing_class=made,
+                callbacks=[Clock()],
+            )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return {"losses": losses, "marks": marks, "encode_seconds": encoded}
+
+
+def run_way(args: argparse.Namespace) -> dict[str, Any]:
+    """One way in this process: steps, and what they cost."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        torch.set_num_threads(args.threads)
+    found = run_naive(args, device) if args.way == "naive" else run_trainer(args.way, args, device)
+    marks = found.pop("marks")
+    # The first step warms up.
+    seconds = [after - before for before, after in itertools.pairwise(marks[1:])]
+    peak = (
+        torch.cuda.max_memory_allocated() / 1e9
+        if device == "cuda"
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    )
+    return {
+        "way": args.way,
+        "samples_per_second": args.batch / statistics.median(seconds),
+        "peak_gb": peak,
+        **found,
+    }
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """All ways in turn, each in a process of its own, `--rounds` times."""
+    runs: list[dict[str, Any]] = []
+    for number in range(args.rounds):
+        for way in WAYS:
+            command = [sys.executable, __file__, "--way", way]
+            for name in ("size", "batch", "samples", "steps", "threads"):
+                command += [f"--{name}", str(getattr(args, name))]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                print(done.stderr[-3000:], file=sys.stderr)
+                raise SystemExit(f"{way} failed")
+            runs.append({"round": number, **json.loads(done.stdout.splitlines()[-1])})
+            print(f"round {number} {way}: {runs[-1]['samples_per_second']:.3f} samples/s, "
+                  f"{runs[-1]['peak_gb']:.1f} GB")  # fmt: skip
+    return {
+        "settings": {k: getattr(args, k) for k in ("size", "batch", "samples", "steps", "rounds")},
+        "depths": DEPTHS[args.size],
+        "machine": _machine(),
+        "versions": {n: version(n) for n in ("torch", "transformers", "peft")},
+        "table": table(runs),
+        "runs": runs,
+    }
+
+
+def table(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line a way: median speed and memory, and both relative to the naive loop."""
+    rows: list[dict[str, Any]] = []
+    for way in WAYS:
+        own = [run for run in runs if run["way"] == way]
+        rows.append(
+            {
+                "way": way,
+                "samples_per_second": statistics.median(r["samples_per_second"] for r in own),
+                "peak_gb": statistics.median(r["peak_gb"] for r in own),
+                "encode_seconds": statistics.median(r["encode_seconds"] for r in own),
+            }
+        )
+    for row in rows:
+        row["speed_to_naive"] = row["samples_per_second"] / rows[0]["samples_per_second"]
+        row["speed_to_trainer"] = row["samples_per_second"] / rows[1]["samples_per_second"]
+        row["memory_to_naive"] = row["peak_gb"] / rows[0]["peak_gb"]
+    return rows
+
+
+def _machine() -> dict[str, Any]:
+    import torch
+
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    return {"cpus": os.cpu_count(), "gpu": gpu, "platform": platform.platform()}
+
+
+def main() -> None:
+    """Parse, measure, write, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", choices=list(DEPTHS), default="reduced")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--samples", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--way", choices=WAYS)
+    args = parser.parse_args()
+    if args.way:
+        print(json.dumps(run_way(args)))
+        return
+    result = measure(args)
+    place = ROOT / "results" / f"vlm_{args.size}.json"
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    for row in result["table"]:
+        print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()})
+
+
+if __name__ == "__main__":
+    main()
