@@ -168,7 +168,7 @@ def legibility(engines: list[Any], texts: list[str], language: str) -> dict[str,
 
 
 def scripts(rounds: int) -> dict[str, float]:
-    """Complex scripts: processor time of the shaped path over pyvips' own, same text and encoder."""
+    """Complex scripts: milliseconds of the shaped path and of plain pyvips, same text."""
     from render_peers import Pyvips
 
     sample = (

@@ -12,6 +12,8 @@ import pytest
 from deepsynth.errors import StepFailed
 from deepsynth.generate.generate import generate
 from deepsynth.generate.pool import ATTEMPTS
+
+pytestmark = pytest.mark.slow
 from tests.generate.conftest import command, digests, environment
 
 
@@ -50,9 +52,11 @@ def test_a_killed_worker_is_replaced(source, tmp_path, expected):
     wait_for_rows(process, 1)
     for worker in psutil.Process(process.pid).children():
         worker.send_signal(signal.SIGKILL)
-    _, errors = process.communicate(timeout=120)
+    told, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert digests(tmp_path / "out") == expected
+    done = [int(line) for line in told.splitlines()]
+    assert max(done) == done[-1] == 2300
 
 
 def test_killing_everything_again_and_again_loses_and_doubles_nothing(source, tmp_path, expected):

@@ -36,7 +36,7 @@ def finish(
         settings: What it was made from.
         receipts: Of all shards, in order.
         private: Whether it is to be published privately.
-        revision_date: A date (YYYY-MM-DD) to be known by, if any.
+        revision_date: A date to be known by, if any.
 
     Returns:
         The manifest.

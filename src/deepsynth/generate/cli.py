@@ -77,7 +77,7 @@ def generate(
         licence: Licence of the texts, for sources whose licence is not known.
         dry_run: Count and estimate; write nothing.
         assemble: Put chunks made earlier together.
-        revision_date: A date (YYYY-MM-DD) the dataset is to be known by.
+        revision_date: A date (YYYY-MM or YYYY-MM-DD) the dataset is to be known by.
         quiet: Print the results only.
     """
     if list_:

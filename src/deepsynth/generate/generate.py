@@ -30,8 +30,9 @@ from deepsynth.dataset.sources.opening import open_corpus, short_name, source_na
 from deepsynth.dataset.sources.registry import known_sources
 from deepsynth.errors import RequestError, Stopped
 from deepsynth.generate.estimate import Estimate, estimate
-from deepsynth.generate.plan import Selection, check_revision_date, settings_data
+from deepsynth.generate.plan import Selection, settings_data
 from deepsynth.generate.pool import draw_all
+from deepsynth.hub.account import check_date
 from deepsynth.render.settings import PageSettings, parse_degrade
 
 OUTPUT = Path("datasets")
@@ -144,7 +145,7 @@ def generate(
         licence: Licence of the texts, for sources whose licence we do not know.
         dry_run: Count and estimate; write nothing.
         assemble: Put chunks made earlier together instead of drawing.
-        revision_date: A date (YYYY-MM-DD) the dataset is to be known by.
+        revision_date: A date (YYYY-MM or YYYY-MM-DD) the dataset is to be known by.
         progress: Called as rows are done, from one thread at a time.
 
     Returns:
@@ -165,7 +166,8 @@ def generate(
         font=font,
     )
     selection = Selection(max_samples, start_index, end_index, chunk_id)
-    check_revision_date(revision_date)
+    if revision_date is not None:
+        check_date(revision_date)
     if workers is not None and workers < 1:
         raise RequestError(f"{workers} workers are none", where="--workers")
     names = source_names(sources)

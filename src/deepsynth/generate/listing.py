@@ -12,6 +12,7 @@ from deepsynth.dataset.manifest import MANIFEST
 from deepsynth.dataset.shards import receipts_in
 from deepsynth.dataset.sources.registry import known_sources
 from deepsynth.generate.generate import OUTPUT
+from deepsynth.hub.account import dataset_repo_name
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def list_datasets(
                 known.language,
                 known.licence,
                 known.private_only,
-                _repository(repositories, known.publish_as),
+                _repository(repositories, known.publish_as, dataset_repo_name(name)),
             )
         )
     for folder in sorted(path.parent for path in output_dir.glob(f"*/{SETTINGS}")):
@@ -84,16 +85,16 @@ def list_datasets(
                 source["language"],
                 source["licence"],
                 source["private_only"],
-                _repository(repositories, f"deepsynth-{folder.name}"),
+                _repository(repositories, dataset_repo_name(folder.name)),
             )
         )
     return found
 
 
-def _repository(repositories: list[str] | None, name: str) -> str | None:
+def _repository(repositories: list[str] | None, *names: str) -> str | None:
     if repositories is None:
         return None
-    return next((repo for repo in repositories if repo.split("/")[-1] == name), "")
+    return next((repo for repo in repositories if repo.split("/")[-1] in names), "")
 
 
 def _local(output_dir: Path, name: str) -> tuple[str, int]:

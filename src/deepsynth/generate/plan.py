@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -81,21 +80,6 @@ class Selection:
                 hint="Rows are counted over the splits laid end to end.",
             )
         return start, end
-
-
-def check_revision_date(given: str | None) -> None:
-    """Make sure a revision date is one.
-
-    Raises:
-        RequestError: It is not YYYY-MM-DD.
-    """
-    try:
-        if given is not None and date.fromisoformat(given).isoformat() != given:
-            raise ValueError
-    except ValueError:
-        raise RequestError(
-            f"{given!r} is not a date", where="--revision-date", hint="Write it as 2026-01-31."
-        ) from None
 
 
 def page_settings(data: dict[str, Any]) -> PageSettings:

@@ -287,8 +287,9 @@ def draw_page(
         w = placed[i, WORD]
         start = 1 + placed[i, X] + words[w, LEFT]
         length = np.uintp(words[w, RIGHT] - words[w, LEFT])
-        if start < 1 or start + words[w, RIGHT] - words[w, LEFT] > stride:
-            continue
+        inside = start >= 1 and start + words[w, RIGHT] - words[w, LEFT] <= stride
+        if not inside or placed[i, Y] + words[w, BOTTOM] > rows:
+            continue  # never beyond the page, whatever the layout says: nothing else checks
         source = np.uintp(where[w])
         target = np.uintp((placed[i, Y] + words[w, TOP]) * stride + start)
         for _ in range(words[w, TOP], words[w, BOTTOM]):
