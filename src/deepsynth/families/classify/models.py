@@ -149,17 +149,37 @@ def _train_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token=_SPECIAL["unk"]))  # pyright: ignore[reportCallIssue]
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.train_from_iterator(
+    def tokenizer_of(model: models.WordPiece) -> Tokenizer:
+        made = Tokenizer(model)  # pyright: ignore[reportCallIssue]
+        made.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=False)
+        made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        return made
+
+    learner = tokenizer_of(models.WordPiece(unk_token=_SPECIAL["unk"]))
+    # The trainer numbers these pieces in the order of a hash map, which is another in each process,
+    # and breaks ties by number. Numbered here, the same texts give the same tokenizer.
+    pieces = sorted(
+        {
+            f"##{letter}"
+            for text in texts
+            for word, _ in learner.pre_tokenizer.pre_tokenize_str(
+                learner.normalizer.normalize_str(text)
+            )
+            for letter in word[1:]
+        }
+    )
+    special = list(_SPECIAL.values())
+    learner.train_from_iterator(
         texts,
         trainers.WordPieceTrainer(
-            vocab_size=vocabulary, special_tokens=list(_SPECIAL.values()), show_progress=False
+            vocab_size=vocabulary, special_tokens=[*special, *pieces], show_progress=False
         ),
     )
-    vocabulary_ids = tokenizer.get_vocab()
-    cls, sep = (vocabulary_ids[_SPECIAL[name]] for name in ("cls", "sep"))
+    # A tokenizer of its own: in the learner, the pieces are special and would be cut out of texts.
+    ids = learner.get_vocab()
+    tokenizer = tokenizer_of(models.WordPiece(ids, unk_token=_SPECIAL["unk"]))
+    tokenizer.add_special_tokens(special)
+    cls, sep = (ids[_SPECIAL[name]] for name in ("cls", "sep"))
     tokenizer.post_processor = processors.BertProcessing(
         (_SPECIAL["sep"], sep), (_SPECIAL["cls"], cls)
     )
