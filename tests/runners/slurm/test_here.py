@@ -8,7 +8,8 @@ import pytest
 
 from deepsynth.errors import RequestError
 from deepsynth.receipts import is_done, step_key
-from deepsynth.runners.slurm import SlurmRunner
+from deepsynth.run import Run
+from deepsynth.runners.slurm import SlurmRunner, attach
 from tests.runners.slurm.toy import SMALL, counted, counting, make_run, shell
 
 
@@ -37,3 +38,11 @@ def test_a_step_longer_than_its_partition_takes_several_allocations(
     here.site = here.site.model_copy(update={"time": "2-0"})
     with pytest.raises(RequestError, match="2-0 is more than the 1:00:00 that the partition"):
         here.submit(make_run(tmp_path / "again", counting(5)))
+
+
+def test_a_moved_run_and_a_fetched_log_are_found(here: SlurmRunner, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "before", counting(5))
+    here.run(run, run.plan.steps)
+    moved = Run(run.path.rename(tmp_path / "after"))
+    assert attach(moved).status(moved).done()
+    assert "trained 5" in list(attach(moved).logs(moved, "train"))

@@ -12,6 +12,7 @@ from deepsynth.runners.slurm import Site, SlurmRunner
 from deepsynth.runners.slurm.connection import RemoteError
 from deepsynth.runners.slurm.outcome import describe
 from deepsynth.runners.slurm.states import Element, read_sections
+from deepsynth.runners.slurm.submission import missing
 from deepsynth.runners.slurm.words import ENDS, REASONS, reason_in_words
 from deepsynth.step import Plan
 from tests.runners.slurm.toy import make_run, shell
@@ -71,6 +72,24 @@ def test_the_last_submission_of_an_element_counts() -> None:
     assert describe(told, plan.steps[0]) == (
         "train: it runs (job 9_1, 1 done, 1 running, 1 failed of 4)"
     )
+
+
+def test_an_array_that_still_runs_is_left_alone_with_what_follows() -> None:
+    plan = Plan(
+        steps=[
+            shell("one", "true", array=2),
+            shell("two", "true", after=["one"]),
+            shell("three", "true"),
+        ]
+    )
+    jobs = "one\t7\t\t1\ntwo\t8\t\t1\n"
+    ended = {"accounting": "7_0|FAILED|1|n\n8|CANCELLED|0|n\n"}
+    queue = "7_1|RUNNING|None|1|x\n"
+    running = read_sections(plan, EMPTY | {"jobs": jobs, "queue": queue} | ended)
+    assert missing(running, plan.steps) == {"three": None}
+    receipt = {"receipts": "steps/one/receipt-00001.json\n"}
+    over = read_sections(plan, EMPTY | {"jobs": jobs} | ended | receipt)
+    assert missing(over, plan.steps) == {"one": [0], "two": None, "three": None}
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,9 @@ def list_site(site: Site, runs: Iterable[Path] = ()) -> list[Kept]:
         if record is not None and record.site.host == site.host:
             known[f"runs/{record.run_id}"] = path
     text = Connection(site.host).check(
-        _LIST.format(workspace=shell_path(site.workspace)), "the workspace cannot be read"
+        _LIST.format(workspace=shell_path(site.workspace)),
+        "the workspace cannot be read",
+        timeout=None,
     )
     kept: list[Kept] = []
     for line in text.splitlines():

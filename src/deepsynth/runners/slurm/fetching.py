@@ -15,7 +15,16 @@ from deepsynth.runners.slurm.states import Snapshot
 from deepsynth.runners.slurm.transfer import Transfer, TransferFailed
 from deepsynth.step import Step
 
-OURS = ("/sources", "/slurm.json", "/slurm.lock", "/run.lock", "/events.jsonl", "/job.yaml")
+OURS = (
+    "/sources",
+    "/slurm.json",
+    "/slurm.lock",
+    "/run.lock",
+    "/events.jsonl",
+    "/job.yaml",
+    "/resolved.yaml",
+    "/plan.json",
+)
 """What of a run folder belongs to this side, or is the same on both."""
 
 

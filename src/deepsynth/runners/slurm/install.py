@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlparse
 
 from deepsynth import durable
-from deepsynth.errors import DeepSynthError
+from deepsynth.errors import DeepSynthError, RequestError
 from deepsynth.runners.slurm.connection import Connection, last_lines
 from deepsynth.runners.slurm.script import shell_path
 from deepsynth.runners.slurm.site import Site, SiteEnvironment
@@ -66,9 +66,12 @@ def install(
         Its absolute folder there.
 
     Raises:
+        RequestError: Another environment than `this` was named without its lock.
         DeepSynthError: pip failed, here or there.
         ConnectionLost: The site cannot be reached.
     """
+    if name != "this" and lock is None:
+        raise RequestError(f"the environment {name} needs its own pins.", where="setup")
     connection = Connection(site.host)
     workspace = shell_path(site.workspace)
     made = f"mkdir -p {workspace}/environments {workspace}/wheels && cd {workspace} && pwd -P"

@@ -54,7 +54,11 @@ class Record:
 def read_record(run: Run) -> Record | None:
     """The record of `run`, or None when it was never sent to a site."""
     plain = durable.read_json(run.path / "slurm.json")
-    return Record(**(plain | {"site": Site.model_validate(plain["site"])})) if plain else None
+    if not plain:
+        return None
+    record = Record(**(plain | {"site": Site.model_validate(plain["site"])}))
+    # A run on this machine is its own copy, also after it was moved.
+    return record if record.site.host else replace(record, folder=str(run.path.resolve()))
 
 
 def need_record(run: Run) -> Record:

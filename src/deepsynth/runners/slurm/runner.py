@@ -121,8 +121,9 @@ class SlurmRunner:
             snapshot = self._ask(run)
             if not record.sent or not snapshot.there:
                 submission.send(run, record, self.transfer, run.plan.steps, self.say)
-                record = record.save(run, sent=True)
-            todo = submission.missing(run, snapshot, steps)
+                known = record.events if snapshot.there else 0
+                record = record.save(run, sent=True, events=known)
+            todo = submission.missing(snapshot, steps)
             if todo:
                 fitting = fit_partitions(self.name, self.site, self.connection, steps)
                 record = record.save(run, site=fitting)
@@ -216,7 +217,7 @@ class SlurmRunner:
         return [describe(snapshot, step) for step in run.plan.steps]
 
     def logs(self, run: Run, step: str, *, follow: bool = False) -> Iterator[str]:
-        """Lines of a step's log; with `follow`, as they are written, until the step ends.
+        """Lines of a step's log, read here once it was fetched; `follow` goes on until its end.
 
         Raises:
             RunError: The run has no such step.
@@ -224,7 +225,12 @@ class SlurmRunner:
         if step not in {s.name for s in run.plan.steps}:
             names = ", ".join(s.name for s in run.plan.steps)
             raise RunError(f"the run has no step {step}.", where=run.path, hint=f"Steps: {names}.")
-        folder = shlex.quote(need_record(run).folder)
+        record = need_record(run)
+        here = run.path / "logs" / f"{step}.log"
+        if record.fetched and here.exists():
+            yield from here.read_text(encoding="utf-8", errors="replace").splitlines()
+            return
+        folder = shlex.quote(record.folder)
         script = (
             f"cd {folder} && {{ cat logs/{step}.log || cat logs/{step}-*.log || "
             f'cat "$(ls -t slurm/{step}-*.out | head -n 1)"; }} 2>/dev/null | tail -c +'

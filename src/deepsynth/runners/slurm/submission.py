@@ -99,28 +99,24 @@ def begin(run: Run, connection: Connection, name: str, site: Site) -> Record:
     return Record(name, site, new_run_id(run), folder).save(run)
 
 
-def missing(run: Run, snapshot: Snapshot, steps: Sequence[Step]) -> Todo:
+def missing(snapshot: Snapshot, steps: Sequence[Step]) -> Todo:
     """What of `steps` to submit, with the active steps they wait for; empty when nothing is left.
 
-    Raises:
-        RunError: Elements of an array failed while others of it are still active.
+    An array of which some elements failed while others are still active is left alone, with what
+    comes after it: its failed elements are submitted once the others have ended.
     """
     todo: dict[str, Sequence[int] | None] = {}
+    left_alone: set[str] = set()
     fresh = False
     for step in steps:
         elements = snapshot.of(step.name)
-        open_ = [e.index for e in elements if e.kind in ("new", "failed")]
-        active = [e for e in elements if e.kind in ("waiting", "running")]
-        if active and open_:
-            raise RunError(
-                f"{len(open_)} elements of step {step.name} failed while {len(active)} others "
-                "still wait or run.",
-                where=run.path,
-                hint="Submit the failed ones again when those have ended.",
-            )
-        if open_ or active:
-            todo[step.name] = None if len(open_) in (0, step.array) else open_
-            fresh = fresh or bool(open_)
+        absent = [e.index for e in elements if e.kind in ("new", "failed")]
+        active = any(e.kind in ("waiting", "running") for e in elements)
+        if (active and absent) or not left_alone.isdisjoint(step.after):
+            left_alone.add(step.name)
+        elif absent or active:
+            todo[step.name] = None if len(absent) in (0, step.array) else absent
+            fresh = fresh or bool(absent)
     return todo if fresh else {}
 
 
@@ -153,6 +149,7 @@ def send(
             f"rm -rf {into} && mkdir -p {into} && touch {shlex.quote(kept)} && "
             f"{{ cp -al {original} {into}/ 2>/dev/null || cp -a {original} {into}/; }}",
             "the sources cannot be put into the run",
+            timeout=None,
         )
     transfer.send(run.path, folder, exclude=STAYS)
 
