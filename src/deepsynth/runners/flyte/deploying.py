@@ -33,7 +33,7 @@ def deploy_run(run: Run, *, dry_run: bool) -> Iterator[str]:
     if dry_run:
         import flyte
 
-        flyte.init(root_dir=module_path.parent, log_level=logging.ERROR)
+        flyte.init(root_dir=module_path.parent, log_level=logging.CRITICAL)
         module = load_workflow(module_path)
         yield module_path.read_text(encoding="utf-8")
         for task in tasks_of(module):

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -35,7 +36,10 @@ def prepare_flyte() -> None:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("FLYTE_DISABLE_TELEMETRY", "1")
     try:
-        import flyte  # noqa: F401
+        with warnings.catch_warnings():
+            # Flyte defines its types in a way pydantic calls deprecated; nobody here can act on it.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import flyte.io  # noqa: F401
     except ImportError:
         raise MissingDependency(
             "running on Flyte needs the package flyte.",
@@ -78,12 +82,11 @@ class FlyteLocalRunner(LocalRunner):
             work = _Work(module, sources, run.path / "flyte")
             work.start()
             try:
-                while work.is_alive():
+                while not work.ended.wait(TICK_SECONDS):
                     tick()
-                    work.join(TICK_SECONDS)
             except (KeyboardInterrupt, Stopped):
                 WATCH.stopping.set()
-                work.join(GRACE_SECONDS)
+                work.ended.wait(GRACE_SECONDS)
                 raise Stopped("stopped.", where=run.path) from None
             if work.error:
                 raise from_flyte(work.error)
@@ -100,12 +103,14 @@ class _Work(threading.Thread):
     Attributes:
         made: Where each element of each step was published.
         error: What the pipeline raised.
+        ended: Set at the end; unlike `join`, waiting for it survives a signal.
     """
 
     def __init__(self, module: ModuleType, sources: dict[str, str], folder: Path) -> None:
         super().__init__(name="flyte", daemon=True)
         self.made: dict[str, str] = {}
         self.error: Exception | None = None
+        self.ended = threading.Event()
         self._module, self._sources, self._folder = module, sources, folder
 
     def run(self) -> None:
@@ -118,7 +123,7 @@ class _Work(threading.Thread):
             for name, location in self._sources.items()
         }
         try:
-            flyte.init(root_dir=self._folder, log_level=logging.ERROR)
+            flyte.init(root_dir=self._folder, log_level=logging.CRITICAL)
             context = flyte.with_runcontext(
                 mode="local",
                 raw_data_path=str(self._folder / "raw"),
@@ -127,3 +132,5 @@ class _Work(threading.Thread):
             self.made = {name: folder.path for name, folder in made.items()}
         except Exception as error:
             self.error = error
+        finally:
+            self.ended.set()

@@ -1,0 +1,130 @@
+"""A home of its own for Flyte's cache, and runs of small steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deepsynth.families import get_family
+from deepsynth.job import load_job
+from deepsynth.run import Run
+from deepsynth.runners.flyte.local import prepare_flyte
+from deepsynth.step import Plan, Step
+from deepsynth.storage import stores
+from tests import tickets
+from tests.servers.s3 import Ceph, shared_ceph, why_not
+
+pytest.importorskip("flyte", exc_type=ImportError)
+prepare_flyte()
+
+COUNT = """
+import sys
+from pathlib import Path
+from deepsynth.run import Run
+run = Run(Path(sys.argv[1]))
+lines = run.source(run.plan.step("count"), "text").read_text().splitlines()
+(run.path / "data").mkdir()
+(run.path / "data" / "n").write_text(str(len(lines)))
+"""
+
+
+@pytest.fixture(autouse=True)
+def flyte_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No cache, no configuration and no store of whoever runs the tests."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("FLYTECTL_CONFIG", "UCTL_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+    monkeypatch.setenv("DEEPSYNTH_HOME", str(home / "deepsynth"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(home)
+    _forget_cache()
+    return home
+
+
+def _forget_cache() -> None:
+    """Flyte keeps the connection to its cache for the life of a process."""
+    from flyte._persistence._db import LocalDB
+
+    LocalDB.close_sync()
+
+
+@pytest.fixture
+def ceph(monkeypatch: pytest.MonkeyPatch) -> Ceph:
+    """A real S3, with its credentials in the environment."""
+    if reason := why_not():
+        pytest.skip(reason)
+    server = shared_ceph()
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    stores._open.cache_clear()
+    return server
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Run]:
+    """A run of these steps, or of the plan of the small classify job."""
+
+    def make(name: str, *steps: Step, job: Path | None = None) -> Run:
+        loaded = load_job(job or tickets.write_job(tmp_path / "job"))
+        family = get_family("classify")
+        resolved = family.resolve(loaded) if job else loaded
+        plan = Plan(steps=list(steps)) if steps else family.plan(resolved)
+        return Run.create(tmp_path / name, resolved, plan)
+
+    return make
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A file a job reads."""
+    path = tmp_path / "texts.txt"
+    path.write_text("one\ntwo\nthree\n")
+    return path
+
+
+@pytest.fixture
+def chain(source: Path) -> list[Step]:
+    """Three small steps: count lines, do three pieces at once, put them together."""
+    return small_chain(source)
+
+
+def small_chain(source: Path, message: str = "") -> list[Step]:
+    """The steps of `chain`; with a message, the second says it and fails."""
+    fail = f'echo "{message}" >&2; exit 3' if message else "true"
+    steps = [
+        {
+            "name": "count",
+            "argv": ["{python}", "-c", COUNT],
+            "sources": {"text": str(source)},
+            "outputs": ["data"],
+        },
+        {
+            "name": "shard",
+            "argv": [
+                "bash",
+                "-ec",
+                f'{fail}; mkdir -p "$0/shards"; echo "$1 of $(cat "$0/data/n")"; '
+                'echo "$1 of $(cat "$0/data/n")" > "$0/shards/$1.txt"',
+            ],
+            "after": ["count"],
+            "inputs": ["data"],
+            "outputs": ["shards/{index}.txt"],
+            "array": 3,
+        },
+        {
+            "name": "merge",
+            "argv": ["bash", "-ec", 'cat "$0"/shards/* > "$0/merged.txt"'],
+            "after": ["shard"],
+            "inputs": ["shards"],
+            "outputs": ["merged.txt"],
+        },
+    ]
+    for step in steps:
+        step["argv"] = [*step["argv"], "{run}", *(["{index}"] if step["name"] == "shard" else [])]
+        step["resources"] = {"cpus": 1, "memory_gb": 0.5, "minutes": 5}
+    return [Step.model_validate(step) for step in steps]
