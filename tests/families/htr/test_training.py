@@ -278,3 +278,27 @@ def test_the_card_is_valid_and_the_archive_the_same_every_time(base: Run, tmp_pa
         assert where in str(refused.value)
     with pytest.raises(RequestError, match="exists already"):
         write_archive(base, about, tmp_path / "a")
+
+
+def test_with_folds_every_page_is_read_once_by_a_model_that_never_saw_it(world: Path, base: Run):
+    settings = {
+        "data": {"ground_truth": "italic"},
+        "model": str(base.path / "model" / "best.safetensors"),
+        "split": {"folds": 3},
+        "train": {"batch_size": 8, "max_epochs": 2, "learning_rate": 0.005},
+    }
+    run = make_run(world, settings, "folds")
+    do(run)
+    final = run.final_metrics()
+    assert final
+    assert (final["measured_on"], final["pages"], final["lines"]) == ("cross-validation", 12, 60)
+    manifest = read_manifest(run)
+    for fold in range(3):
+        roles = {
+            role: {page for part in parts for page in part.pages}
+            for role, parts in manifest.roles(fold).items()
+        }
+        assert set.union(*roles.values()) == {f"p{number:03d}.xml" for number in range(12)}
+        assert sum(len(pages) for pages in roles.values()) == 12
+    assert {point["step"] for point in run.metrics()} == {"train-0", "train-1", "train-2"}
+    assert (run.path / "model" / "best.safetensors").is_file()

@@ -140,15 +140,10 @@ def draw_curve(metrics: Sequence[dict[str, Any]], figure: str = "cer") -> dict[s
 
     Each fold has its own line. None when there is nothing to draw.
     """
-    names = sorted({name for point in metrics for name in point if name.startswith(figure)})
-    curves = {
-        name: [
-            (point["epoch" + name.removeprefix(figure)], point[name])
-            for point in metrics
-            if point.get(name) is not None
-        ]
-        for name in names
-    }
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for point in metrics:
+        if point.get(figure) is not None:
+            curves.setdefault(point["step"], []).append((point["epoch"], point[figure]))
     curves = {name: points for name, points in curves.items() if len(points) > 1}
     if not curves:
         return None

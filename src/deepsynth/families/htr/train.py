@@ -9,6 +9,7 @@ validation pages) and `training/summary.json`. Runs in the environment `htr`.
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +17,6 @@ from kraken.configs import VGSLRecognitionTrainingConfig, VGSLRecognitionTrainin
 from kraken.train.vgsl import VGSLRecognitionModel
 
 from deepsynth import durable
-from deepsynth.errors import ModelError, StepFailed
 from deepsynth.execution import step_process
 from deepsynth.families.htr.job import HtrJob
 from deepsynth.families.htr.loader import FastDataModule, speed_up_loading
@@ -28,6 +28,7 @@ from deepsynth.families.htr.training import (
     export,
     fit,
     last_checkpoint,
+    load_module,
     quieten,
 )
 from deepsynth.run import Run
@@ -49,13 +50,24 @@ def main(run: Run) -> None:
     base = base_model(run, "train")
     if base:
         read_model(base, "recognition")
-    work = run.work("train") / f"fold-{index}"
-    work.mkdir(exist_ok=True)
+    work = _checkpoints(run, index)
     model_folder = run.path / ("model" if fold is None else f"folds/{index}")
     summary = train(run, job, base, arrows, manifest.normalization, work, model_folder, fold)
     target = run.path / "training" if fold is None else model_folder
     target.mkdir(parents=True, exist_ok=True)
     durable.write_json(target / "summary.json", summary)
+
+
+def _checkpoints(run: Run, index: int) -> Path:
+    """The folder of one fold's checkpoints, emptied when they are of other data or settings."""
+    work = run.work("train") / f"fold-{index}"
+    key = durable.read_json(run.path / "steps" / "train" / "key.json")
+    if durable.read_json(work / "key.json") != key:
+        shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(exist_ok=True)
+    if key is not None:
+        durable.write_json(work / "key.json", key)
+    return work
 
 
 def train(
@@ -85,6 +97,7 @@ def train(
 
     Raises:
         StepFailed: No pass was finished, so there is no model.
+        Stopped: It was asked to stop.
     """
     quieten()
     speed_up_loading()
@@ -128,16 +141,9 @@ def train(
         checkpoint_path=str(work),
         **({"spec": settings.spec} if settings.spec and not base else {}),
     )
-    module = _module(base, config, trainer)
-    fit(trainer, module, data, last_checkpoint(work))
-    if not best.best_model_path:
-        raise StepFailed(
-            "the training ended without a single scored pass, so there is no model",
-            where="train",
-            hint="Look into logs/train.log; validation needs at least one line.",
-        )
-    weights = export(best.best_model_path, model_folder)
-    read_model(weights, "recognition")
+    module = load_module(VGSLRecognitionModel, base, config, trainer)
+    fit(trainer, module, data, last_checkpoint(run, work, fold))
+    export(best, model_folder, "recognition")
     return {
         "epochs": trainer.current_epoch,
         "updates": trainer.global_step,
@@ -145,20 +151,6 @@ def train(
         "lines": len(data.train_set),
         "base_model": base.name if base else None,
     }
-
-
-def _module(base: Path | None, config: Any, trainer: Any) -> Any:
-    if base is None:
-        return VGSLRecognitionModel(config)
-    try:
-        with trainer.init_module(empty_init=False):
-            return VGSLRecognitionModel.load_from_weights(base, config)
-    except (ValueError, RuntimeError) as error:
-        raise ModelError(
-            f"Kraken cannot load the base model: {error}",
-            where=base,
-            hint="It may need another version of Kraken, or be damaged.",
-        ) from None
 
 
 if __name__ == "__main__":

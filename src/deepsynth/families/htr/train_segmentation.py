@@ -8,16 +8,13 @@ environment `htr`.
 # pyright: reportMissingImports=false, reportUntypedBaseClass=false
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, cast
 
 from kraken.configs import BLLASegmentationTrainingConfig, BLLASegmentationTrainingDataConfig
 from kraken.train.blla import BLLASegmentationDataModule, BLLASegmentationModel
 
 from deepsynth import durable
-from deepsynth.errors import ModelError, StepFailed
 from deepsynth.execution import step_process
-from deepsynth.families.htr.model_file import read_model
 from deepsynth.families.htr.prepared import (
     base_model,
     ground_truth_folder,
@@ -31,6 +28,7 @@ from deepsynth.families.htr.training import (
     export,
     fit,
     last_checkpoint,
+    load_module,
     quieten,
 )
 from deepsynth.run import Run
@@ -92,14 +90,13 @@ def main(run: Run) -> None:
         checkpoint_path=str(work),
         **({"spec": settings.spec} if settings.spec and not base else {}),
     )
-    fit(trainer, _module(base, config, trainer), data, last_checkpoint(work))
-    if not best.best_model_path:
-        raise StepFailed(
-            "the training ended without a single scored pass, so there is no model",
-            where="train",
-            hint="Look into logs/train.log.",
-        )
-    read_model(export(best.best_model_path, run.path / "model"), "segmentation")
+    fit(
+        trainer,
+        load_module(BLLASegmentationModel, base, config, trainer),
+        data,
+        last_checkpoint(run, work),
+    )
+    export(best, run.path / "model", "segmentation")
     (run.path / "training").mkdir()
     summary = {
         "epochs": trainer.current_epoch,
@@ -111,20 +108,6 @@ def main(run: Run) -> None:
         "base_model": base.name if base else None,
     }
     durable.write_json(run.path / "training" / "summary.json", summary)
-
-
-def _module(base: Path | None, config: Any, trainer: Any) -> Any:
-    if base is None:
-        return BLLASegmentationModel(config)
-    try:
-        with trainer.init_module(empty_init=False):
-            return BLLASegmentationModel.load_from_weights(base, config)
-    except (ValueError, RuntimeError) as error:
-        raise ModelError(
-            f"Kraken cannot load the base model: {error}",
-            where=base,
-            hint="It may need another version of Kraken, or be damaged.",
-        ) from None
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from kraken.train import KrakenTrainer
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
-from deepsynth.errors import DeepSynthError, ModelError, RequestError, Stopped
+from deepsynth.errors import DeepSynthError, ModelError, RequestError, StepFailed, Stopped
 from deepsynth.families.htr.job import Train
+from deepsynth.families.htr.model_file import Task, read_model
 from deepsynth.run import Run
 
 STEP = "train"
@@ -26,19 +27,24 @@ _PERFECT = 0.999999
 _BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.SyncBatchNorm)
 
 
+def curve_of(fold: int | None) -> str:
+    """The step name under which a training writes its curve."""
+    return STEP if fold is None else f"{STEP}-{fold}"
+
+
 class Progress(Callback):
     """Writes the live curve of a training into its run.
 
     Args:
         run: The run.
         names: Kraken's names of what to record after each pass, and ours.
-        fold: Index of the fold, put into the names; None without folds.
+        fold: Index of the fold, whose curve is its own; None without folds.
     """
 
     def __init__(self, run: Run, names: dict[str, str], fold: int | None = None) -> None:
         self._run = run
         self._names = names
-        self._suffix = "" if fold is None else f"_fold{fold}"
+        self._curve = curve_of(fold)
         self._started = time.monotonic()
         self._losses: list[float] = []
 
@@ -72,9 +78,8 @@ class Progress(Callback):
             )
         values["epoch"] = trainer.current_epoch + 1
         values["seconds"] = round(time.monotonic() - self._started, 1)
-        named = {name + self._suffix: value for name, value in values.items()}
-        self._run.metric(STEP, trainer.global_step, named)
-        print(" ".join(f"{name}={value:.4g}" for name, value in named.items()), flush=True)
+        self._run.metric(self._curve, trainer.global_step, values)
+        print(" ".join(f"{name}={value:.4g}" for name, value in values.items()), flush=True)
 
 
 class FreezeBackbone(Callback):
@@ -201,15 +206,18 @@ def device_of(device: str) -> tuple[str, Any]:
     return name, 1 if name == "cpu" else "auto"
 
 
-def last_checkpoint(checkpoints: Path) -> Path | None:
-    """The checkpoint an interrupted training goes on from, if it is whole."""
-    path = checkpoints / "last.ckpt"
-    if not path.is_file():
-        return None
+def last_checkpoint(run: Run, checkpoints: Path, fold: int | None = None) -> Path | None:
+    """The checkpoint an interrupted training goes on from, if it is whole.
+
+    A pass that was scored but not yet saved is done again, so its point leaves the curve.
+    """
+    path: Path | None = checkpoints / "last.ckpt"
+    state: dict[str, Any] = {"global_step": -1}
     try:
-        torch.load(path, map_location="cpu", weights_only=False, mmap=True)
+        state = torch.load(path, map_location="cpu", weights_only=False, mmap=True)
     except (RuntimeError, EOFError, OSError):
-        return None
+        path = None  # none yet, or cut short
+    run.rewind_metrics(curve_of(fold), state["global_step"])
     return path
 
 
@@ -239,19 +247,49 @@ def epochs_or_enough(train: Train) -> int:
     return train.max_epochs or _ENOUGH_EPOCHS
 
 
-def export(checkpoint: str, folder: Path) -> Path:
-    """Write `best.safetensors` and `best.mlmodel` from a checkpoint.
+def load_module(kind: Any, base: Path | None, config: Any, trainer: Any) -> Any:
+    """Kraken's training module, with the weights of a base model or fresh ones.
+
+    Args:
+        kind: Kraken's class of the module.
+        base: Base model, or None.
+        config: Kraken's training configuration.
+        trainer: The trainer, which decides where the weights are placed.
+
+    Raises:
+        ModelError: Kraken cannot load the base model.
+    """
+    if base is None:
+        return kind(config)
+    try:
+        with trainer.init_module(empty_init=False):
+            return kind.load_from_weights(base, config)
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"Kraken cannot load the base model: {error}",
+            where=base,
+            hint="It may need another version of Kraken, or be damaged.",
+        ) from None
+
+
+def export(best: ModelCheckpoint, folder: Path, task: Task) -> None:
+    """Write `best.safetensors` and `best.mlmodel` of the best pass, and read them back.
 
     The CoreML file is for Kraken before 7 and for eScriptorium.
 
-    Returns:
-        The safetensors file.
+    Raises:
+        StepFailed: No pass was scored, so there is no model.
     """
     from kraken.models.convert import convert_models
 
+    if not best.best_model_path:
+        raise StepFailed(
+            "the training ended without a single scored pass, so there is no model",
+            where="train",
+            hint="Look into logs/train.log.",
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    weights = folder / "best.safetensors"
-    for path, form in ((weights, "safetensors"), (folder / "best.mlmodel", "coreml")):
-        path.unlink(missing_ok=True)
-        convert_models([checkpoint], path, weights_format=form)
-    return weights
+    for name, form in (("best.safetensors", "safetensors"), ("best.mlmodel", "coreml")):
+        (folder / name).unlink(missing_ok=True)
+        convert_models([best.best_model_path], folder / name, weights_format=form)
+        read_model(folder / name, task)
