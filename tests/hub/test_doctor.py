@@ -2,6 +2,7 @@
 
 import email.utils
 import http.server
+import re
 import threading
 import time
 
@@ -79,4 +80,4 @@ def test_a_clock_that_is_off_is_found():
         found = by_code(doctor(Account(endpoint=f"http://127.0.0.1:{server.server_port}")))
         server.shutdown()
         thread.join()
-    assert "3600 s ahead" in found["hub-clock"].what
+    assert re.search(r"36\d\d s ahead", found["hub-clock"].what)
