@@ -39,10 +39,12 @@ class Account:
             environment: Variables to read; the process's own by default.
             folder: Where `.env` may lie; the working folder by default.
         """
-        from dotenv import dotenv_values
-
         file = (folder or Path.cwd()) / ".env"
-        values = {k: v for k, v in dotenv_values(file).items() if v} if file.is_file() else {}
+        values: dict[str, str] = {}
+        if file.is_file():
+            from dotenv import dotenv_values
+
+            values = {k: v for k, v in dotenv_values(file).items() if v}
         variables = os.environ if environment is None else environment
         values |= {k: v for k, v in variables.items() if v}
         return cls(
