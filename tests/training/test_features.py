@@ -63,7 +63,7 @@ def test_index_lines_without_their_bytes_are_not_trusted(tmp_path: Path) -> None
 def test_space_is_asked_for_in_advance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = store(tmp_path)
     assert "1,000 pages to encode" in require_space(cache, 1000, 257, 1.0)
-    with pytest.raises(RequestError, match="more than train.cache_max_gb"):
+    with pytest.raises(RequestError, match=r"more than train\.cache_max_gb"):
         require_space(cache, 10_000_000, 257, 1.0)
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("deepsynth.training.vlm_features.shutil.disk_usage", lambda path: usage)

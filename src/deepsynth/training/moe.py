@@ -72,17 +72,42 @@ def regularise(model: Any, moe: MoeSettings) -> list[Any]:
     return [module.register_forward_hook(hook) for _, module in found]
 
 
-def load_balancing_loss(model: Any, router_logits: Any, attention_mask: Any) -> Any:
+@contextmanager
+def collecting_router_logits(model: Any) -> Generator[list[Any]]:
+    """While active, collect the logits of every router, in order, with their gradients.
+
+    A hook rather than `output_router_logits`, which DeepSeek-OCR-2 has only since transformers
+    5.23.
+    """
+    logits: list[Any] = []
+
+    def hook(module: Any, args: Any, output: Any) -> None:
+        logits.append(output[0])
+
+    handles = [module.register_forward_hook(hook) for _, module in routers(model)]
+    try:
+        yield logits
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def load_balancing_loss(model: Any, router_logits: list[Any], attention_mask: Any) -> Any:
     """The auxiliary loss of Switch Transformers (Fedus et al. 2021, eq. 4-6), as transformers has.
 
-    DeepSeek-OCR-2's class in transformers returns router logits but no such loss.
+    DeepSeek-OCR-2's class in transformers has no such loss of its own.
+
+    Args:
+        model: Its configuration says how many experts there are and how many are chosen.
+        router_logits: As `collecting_router_logits` collects them.
+        attention_mask: `(batch, tokens)`; padding does not count.
     """
     from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
     text = model.config.get_text_config()
     experts = getattr(text, "n_routed_experts", None) or text.num_experts
     return load_balancing_loss_func(
-        router_logits, experts, text.num_experts_per_tok, attention_mask
+        tuple(router_logits), experts, text.num_experts_per_tok, attention_mask
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from deepsynth.errors import DeepSynthError
 from deepsynth.training.checkpoints import mark_complete
 from deepsynth.training.config import TrainerConfig
-from deepsynth.training.moe import load_balancing_loss
+from deepsynth.training.moe import collecting_router_logits, load_balancing_loss
 from deepsynth.training.recommend import expected_updates
 from deepsynth.training.sampling import EpochSampler
 from deepsynth.training.summary_metrics import ROUGE, score
@@ -96,17 +97,16 @@ class VlmTrainer(Trainer):
         mask = inputs["attention_mask"]
         fields = loss_inputs(model, inputs, self.collator.processor, self.config.target_only_logits)
         balance = self.config.moe.load_balancing if model.training else 0.0
-        if balance:
-            fields["output_router_logits"] = True
         loss: Any
         outputs: Any
-        loss, outputs = super().compute_loss(
-            model, fields, return_outputs=True, num_items_in_batch=num_items_in_batch
-        )
+        with collecting_router_logits(model) if balance else nullcontext() as router_logits:
+            loss, outputs = super().compute_loss(
+                model, fields, return_outputs=True, num_items_in_batch=num_items_in_batch
+            )
         if not torch.isfinite(loss.detach()):
             self._blame(model, inputs["sample_index"].tolist())
         if balance:
-            extra = load_balancing_loss(plain_model(model), outputs.router_logits, mask)
+            extra = load_balancing_loss(plain_model(model), router_logits or [], mask)
             loss = loss + balance * extra / self.current_gradient_accumulation_steps
         return (loss, outputs) if return_outputs else loss
 
