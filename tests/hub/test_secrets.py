@@ -14,26 +14,11 @@ from deepsynth.hub import cli
 from deepsynth.hub.account import Account
 from tests.hub.folders import make_dataset, seed_of
 
-COMMAND = """
-import sys
-from cyclopts import App
-from deepsynth.errors import DeepSynthError
-from deepsynth.hub import cli
-app = App(result_action="return_value")
-cli.register(app)
-app.command(cli.print_hub_doctor, name="doctor")
-try:
-    app(sys.argv[1:])
-except DeepSynthError as error:
-    print(error, file=sys.stderr)
-    sys.exit(error.exit_code)
-"""
-
 
 def run(arguments, folder, **variables):
     environment = {k: v for k, v in os.environ.items() if k not in ("HF_TOKEN", "HF_ENDPOINT")}
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *arguments],
+        [sys.executable, "-c", "from deepsynth.cli import main; main()", *arguments],
         cwd=folder,
         env=environment | variables,
         stdout=subprocess.PIPE,

@@ -1,8 +1,7 @@
-"""The Hub's verbs: `publish`, and its part of `doctor`."""
+"""The Hub's verb: `publish`."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -67,28 +66,6 @@ def publish(
         console.print("already published, verified", markup=False)
     tagged = f" (tag {done.tag})" if done.tag else ""
     console.print(f"{done.url}\ncommit {done.sha}{tagged}", markup=False)
-
-
-def print_hub_doctor(*, as_json: bool = False) -> int:
-    """The Hub's part of `deepsynth doctor`: findings with remedies; 1 when one is an error."""
-    import json
-
-    from deepsynth.checks import Severity, worst
-    from deepsynth.hub.doctor import doctor
-
-    findings = doctor()
-    console = Console(highlight=False, soft_wrap=True)
-    if as_json:
-        sys.stdout.write(json.dumps([f.as_dict() for f in findings], indent=2) + "\n")
-    else:
-        marks = {Severity.ERROR: "error  ", Severity.WARNING: "warning", Severity.INFO: "ok     "}
-        for finding in findings:
-            console.print(
-                f"{marks[finding.severity]} {finding.where}: {finding.what}", markup=False
-            )
-            if finding.fix:
-                console.print(f"          {finding.fix}", markup=False)
-    return int(worst(findings) >= Severity.ERROR)
 
 
 class ProgressLines:
