@@ -47,10 +47,12 @@ def flyte_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _forget_cache() -> None:
-    """Flyte keeps the connection to its cache for the life of a process."""
+    """Flyte keeps its configuration and the connection to its cache for the life of a process."""
     from flyte._persistence._db import LocalDB
+    from flyte.config._reader import get_config_file
 
     LocalDB.close_sync()
+    get_config_file.cache_clear()
 
 
 @pytest.fixture

@@ -40,11 +40,11 @@ class Result:
 
     def error(self) -> tuple[str, str, bool]:
         """Code, message, and whether it may be tried again, of `error.pb`."""
-        from flyteidl2.core import errors_pb2
+        from flyteidl2.core import execution_pb2
 
-        document = errors_pb2.ErrorDocument()
+        document = execution_pb2.ErrorDocument()
         document.ParseFromString(bytes(obstore.get(*open_store(f"{self.base}/error.pb")).bytes()))
-        again = document.error.kind == errors_pb2.ContainerError.RECOVERABLE
+        again = document.error.kind == execution_pb2.ContainerError.RECOVERABLE
         return document.error.code, document.error.message, again
 
     def has(self, name: str) -> bool:

@@ -172,7 +172,7 @@ class FlyteRunner:
                 failed = following.first_failure()
                 details = failed.error_info if failed else None
                 said = details.message if details else f"it ended as {following.phase}"
-                error = told("", said)
+                error = told(getattr(details, "code", ""), said)
                 run.event("run_failed", error=error.as_dict())
                 raise error
             made = following.outputs()[0]
