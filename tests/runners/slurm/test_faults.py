@@ -49,14 +49,19 @@ def wait_for(what: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize("how", ["ssh is cut", "rsync is killed"])
 def test_a_cut_transfer_goes_on_where_it_stopped(
-    hpc: SlurmRunner, remote_host: RemoteHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    how: str,
+    hpc: SlurmRunner,
+    remote_host: RemoteHost,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slow = tmp_path / "bin"
     slow.mkdir()
     calls = tmp_path / "calls"
     (slow / "rsync").write_text(
-        f'#!/bin/sh\necho "$$" >>"{calls}"\nexec /usr/bin/rsync --bwlimit=20m --stats '
+        f'#!/bin/sh\necho "$$" >>"{calls}"\nexec /usr/bin/rsync --bwlimit=15m --stats '
         f'--log-file="{tmp_path}/rsync.log" "$@"\n'
     )
     (slow / "rsync").chmod(0o755)
@@ -67,24 +72,30 @@ def test_a_cut_transfer_goes_on_where_it_stopped(
     run = make_run(tmp_path / "run", reader(big))
     hpc.__dict__["transfer"] = Transfer(hpc.connection, patience=0.1)
 
+    def there() -> int:
+        text = remote_host.root("du -sk /home/alice/deepsynth/sources 2>/dev/null || echo 0")
+        return int(text.split()[0])
+
+    before = there()
+
     def disturb() -> None:
-        wait_for(calls.exists)
-        time.sleep(0.8)
-        remote_host.root(CUT)
-        wait_for(lambda: calls.read_text().count("\n") >= 2)
-        time.sleep(0.8)
-        os.kill(int(calls.read_text().split()[1]), 9)
+        wait_for(lambda: there() > before + 14_000)
+        if how == "ssh is cut":
+            remote_host.root(CUT)
+        else:
+            os.kill(int(calls.read_text().split()[0]), 9)
 
     thread = threading.Thread(target=disturb)
     thread.start()
-    hpc.run(run, run.plan.steps)
+    hpc.submit(run)
     thread.join()
+    assert calls.read_text().count("\n") >= 3, "nothing was cut"
+    hpc.run(run, run.plan.steps)
     assert (run.path / "model" / "copy").read_bytes() == big.read_bytes()
     log = (tmp_path / "rsync.log").read_text()
     sent = [
         int(line.split()[-2].replace(",", "")) for line in log.splitlines() if "Literal" in line
     ]
-    assert sent
     assert sent[0] < size * 0.8, "it began again from nothing"
 
 
