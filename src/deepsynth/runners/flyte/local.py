@@ -20,7 +20,7 @@ from deepsynth.runners.flyte.absorb import absorb, published_sources
 from deepsynth.runners.flyte.failure import from_flyte
 from deepsynth.runners.flyte.layout import source_parameter
 from deepsynth.runners.flyte.settings import load_settings, local_store
-from deepsynth.runners.flyte.workflow import MODULE, write_workflow
+from deepsynth.runners.flyte.workflow import MODULE, workflow_text, write_workflow
 from deepsynth.runners.local import LocalRunner
 from deepsynth.step import Step
 
@@ -61,6 +61,11 @@ def load_workflow(path: Path) -> ModuleType:
 
 class FlyteLocalRunner(LocalRunner):
     """Runs the tasks of a plan here, with Flyte's own cache; status and stop are as for local."""
+
+    def dry_run(self, run: Run, steps: list[Step]) -> str:
+        """The Flyte module whose tasks `run` would do; does nothing."""
+        settings = load_settings()
+        return workflow_text(run, steps, settings, settings.store or local_store())
 
     def run(self, run: Run, steps: list[Step], tick: Callable[[], None]) -> None:
         """Do the tasks of the steps, and take over what they made.
