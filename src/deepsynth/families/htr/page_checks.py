@@ -31,7 +31,7 @@ class PageCheck:
         path: The XML file.
         page: The page read, or None when the file is not ground truth.
         findings: Everything found, in the order of the checks.
-        image: The image, when it is there and can be read.
+        image: The image, when it is there.
         digest: sha256 of the image file, to find pages given twice.
         characters: How often each character occurs in the transcriptions.
     """
@@ -69,7 +69,6 @@ def check_file(path: Path) -> PageCheck:
             check.image = None
     except NotGroundTruth as problem:
         check.findings.append(_as_finding(problem))
-        check.image = None
     check.findings.extend(line_findings(page, size))
     return check
 
