@@ -229,4 +229,7 @@ class Run:
 
 def is_run(path: Path) -> bool:
     """Whether `path` is a run folder."""
-    return (path / "plan.json").is_file() and (path / "resolved.yaml").is_file()
+    try:
+        return (path / "plan.json").is_file() and (path / "resolved.yaml").is_file()
+    except OSError:  # a name too long for a file, a folder that may not be entered
+        return False

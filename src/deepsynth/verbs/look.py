@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from deepsynth.duration import duration
@@ -49,10 +50,13 @@ def status(
         if as_json:
             print(json.dumps({r.path.name: run_state(r).state for r in found}, indent=2))
         elif not found:
-            console.print(f"There are no runs in {runs}. Make one: deepsynth run JOB")
+            said = f"There are no runs in {runs}. Make one: deepsynth run JOB"
+            console.print(said, soft_wrap=True, markup=False)
         for one in [] if as_json else found:
             state = run_state(one).state
-            console.print(f"[{_COLOURS[state]}]{state:12}[/]{one.path}", soft_wrap=True)
+            console.print(
+                f"[{_COLOURS[state]}]{state:12}[/]{escape(str(one.path))}", soft_wrap=True
+            )
         return 0
     opened = Run.open(run)
     state = run_state(opened)
@@ -60,7 +64,8 @@ def status(
         steps = [vars(step) for step in state.steps]
         print(json.dumps({"state": state.state, "steps": steps}, ensure_ascii=False, indent=2))
         return 0
-    console.print(f"{opened.path}: [{_COLOURS[state.state]}]{state.state}[/]", soft_wrap=True)
+    where = escape(str(opened.path))
+    console.print(f"{where}: [{_COLOURS[state.state]}]{state.state}[/]", soft_wrap=True)
     for step in state.steps:
         detail = duration(step.seconds) if step.seconds else ""
         if step.progress and step.state == "running":
@@ -72,7 +77,7 @@ def status(
     for line in runner_of(opened).lines(opened):
         console.print(line, soft_wrap=True, markup=False)
     if state.state in ("failed", "stopped", "interrupted"):
-        console.print(f"Go on: deepsynth run --resume {opened.path}", soft_wrap=True)
+        console.print(f"Go on: deepsynth run --resume {opened.path}", soft_wrap=True, markup=False)
     return 0
 
 
@@ -184,12 +189,12 @@ def compare(
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for run in opened:
-        table.add_column(run.path.name, justify="right", overflow="fold")
+        table.add_column(escape(run.path.name), justify="right", overflow="fold")
     for key in shown:
-        table.add_row(key, *(_number(found[key]) for found in figures))
+        table.add_row(escape(key), *(_number(found[key]) for found in figures))
     table.add_section()
     for key in differing:
-        table.add_row(key, *(str(values.get(key, "")) for values in settings))
+        table.add_row(key, *(escape(str(values.get(key, ""))) for values in settings))
     Console(highlight=False).print(table)
     return 0
 

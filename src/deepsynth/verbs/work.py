@@ -223,7 +223,9 @@ def _open_or_create(target: Path, overrides: tuple[str, ...], runs: Path, name: 
 
 def _make_room(path: Path) -> Path:
     if not re.fullmatch(r"[^/\0]{1,120}", path.name) or path.name in (".", ".."):
-        raise RunError("a run needs a plain name.", where=path)
+        raise RunError(
+            "this is no name for a run.", where=path, hint="Give a short plain one with --name."
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -273,7 +275,11 @@ def _do(run: Run, last: str | None, on: str | None, quiet: bool) -> int:
     try:
         _work(run, last, on, quiet)
     except DeepSynthError as error:
-        if is_new and error.exit_code == EXIT_REQUEST and not run.has_receipts():
+        if (
+            is_new
+            and error.exit_code == EXIT_REQUEST
+            and not (run.has_receipts() or run.is_locked())
+        ):
             # Nothing was made; a folder that only says so would stand in the way of the next try.
             shutil.rmtree(run.path)
         if error.exit_code == EXIT_STOPPED:
@@ -292,7 +298,9 @@ def _work(run: Run, last: str | None, on: str | None, quiet: bool) -> None:
         )
     steps = run.plan.upto(last) if last else run.plan.steps
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, raise_stopped)
+        # `nohup deepsynth run ...` ignores SIGHUP so that the run outlives its terminal.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, raise_stopped)
     runner = get_runner(on) if on else runner_of(run)
     with RunDisplay(run, quiet=quiet) as display:
         runner.run(run, steps, display.tick)
@@ -303,8 +311,8 @@ def _print_result(run: Run) -> None:
     final = run.final_metrics()
     if final is not None:
         for line in get_family(run.resolved.job.family).headline(final):
-            console.print(line)
+            console.print(line, markup=False)
     report = run.path / "report.html"
-    console.print(f"Run: {run.path}", soft_wrap=True)
+    console.print(f"Run: {run.path}", soft_wrap=True, markup=False)
     if report.exists():
-        console.print(f"Report: {report}", soft_wrap=True)
+        console.print(f"Report: {report}", soft_wrap=True, markup=False)
