@@ -13,8 +13,9 @@ from deepsynth.errors import StepFailed
 from deepsynth.generate.generate import generate
 from deepsynth.generate.pool import ATTEMPTS
 
-pytestmark = pytest.mark.slow
 from tests.generate.conftest import command, digests, environment
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from deepsynth.render import layout
 from deepsynth.render.glyphs import Typeface
+from deepsynth.render.lexicon import JOINED, UNKNOWN
 
 Array = np.ndarray[Any, Any]
 
@@ -29,7 +29,7 @@ class PairShaper:
         self._face = face
         self.letter: Array = np.zeros(_PLANE, np.int16)
         self.glyph: Array = np.zeros(_LETTERS, np.int32)
-        self.advance: Array = np.full((_LETTERS, _LETTERS), layout.UNKNOWN, np.int32)
+        self.advance: Array = np.full((_LETTERS, _LETTERS), UNKNOWN, np.int32)
         self._letters = 1
         self._nominal: dict[str, tuple[int, int]] = {}
 
@@ -41,7 +41,7 @@ class PairShaper:
         for first, second in pairwise(word):
             if first in self._nominal and second in self._nominal:
                 a, b = self.letter[ord(first)], self.letter[ord(second)]
-                if self.advance[a, b] == layout.UNKNOWN:
+                if self.advance[a, b] == UNKNOWN:
                     self.advance[a, b] = self._advance(first, second)
 
     def _learn_letter(self, char: str) -> None:
@@ -59,45 +59,6 @@ class PairShaper:
         glyphs, total = self._face.shape(first + second)
         expected = [self._nominal[first][0], self._nominal[second][0]]
         if [glyph for glyph, *_ in glyphs] != expected or any(y for *_, y, _ in glyphs):
-            return layout.JOINED
+            return JOINED
         step, width = glyphs[1][2], self._nominal[second][1]
-        return step if step == glyphs[0][4] and total == step + width else layout.JOINED
-
-    def draw(
-        self,
-        codes: Array,
-        ends: Array,
-        canvas: Array,
-        origin: int,
-        baseline: int,
-        widest: int,
-        bits: int,
-        pool: Array,
-        used: int,
-        words: Array,
-        where: Array,
-        count: int,
-    ) -> tuple[Array, int, int]:
-        """Draw words into the tables, see `layout.draw_words`; their numbers, used and count."""
-        numbers = np.full(len(ends), -1, np.int64)
-        used, count = layout.draw_words(
-            codes,
-            ends,
-            self.letter,
-            self.glyph,
-            self.advance,
-            self._face.ink,
-            self._face.atlas,
-            canvas,
-            origin,
-            baseline,
-            widest,
-            bits,
-            pool,
-            used,
-            words,
-            where,
-            count,
-            numbers,
-        )
-        return numbers, used, count
+        return step if step == glyphs[0][4] and total == step + width else JOINED

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 
 from deepsynth.render import layout
-from deepsynth.render.blocks import BULLET, MAX_DEPTH, Block, blocks
+from deepsynth.render.blocks import BULLET, MAX_DEPTH, parse_line
 from deepsynth.render.fonts import Font
 from deepsynth.render.png import encode_rows
 from deepsynth.render.settings import PageSettings
 from deepsynth.render.words import HEADING_SCALE, DrawnWords
 
 _BREAKING_SPACE = re.compile(r"[^\S\xa0\u202f]+")
-
-
-def _words(line: str) -> list[str]:
-    if "\xa0" in line or "\u202f" in line:
-        return [word for word in _BREAKING_SPACE.split(line) if word]
-    return line.split()
 
 
 class Typesetter:
@@ -53,7 +46,7 @@ class Typesetter:
         """
         drawn = self._drawn
         drawn.make_room()
-        items = np.array(self._items(text), np.int32)
+        items = drawn.read(text, self._line)
         state = np.zeros(3, np.int64)
         found: list[bytes] = []
         side, stride = self._page.shape
@@ -77,45 +70,18 @@ class Typesetter:
             layout.draw_page(self._placed, placed, drawn.table, drawn.where, drawn.pool, self._page)
             found.append(encode_rows(self._page, self._bits))
 
-    def _items(self, text: str) -> list[int]:
-        items: list[Any] = []  # None until the new words are drawn, then integers only
-        known = self._drawn.numbers[0].get
-        new: list[tuple[int, str]] = []
-        for block in blocks(text):
-            if block is None:
-                items.append(layout.GAP)
-                continue
-            if block.heading or block.marker:
-                self._add_structured(block, items)
-                continue
-            words = _words(block.text)
-            numbers = list(map(known, words))
-            if None in numbers:
-                start = len(items)
-                new += [
-                    (start + place, words[place])
-                    for place, number in enumerate(numbers)
-                    if number is None
-                ]
-            items += numbers
-            items.append(layout.END_OF_LINE)
-        if new:
-            self._drawn.add(word for _, word in new)
-            # From the end, as a word too wide for a line becomes several items.
-            for place, word in reversed(new):
-                number = known(word)
-                items[place : place + 1] = (
-                    self._drawn.draw(word, 0) if number is None else (number,)
-                )
-        return items
-
-    def _add_structured(self, block: Block, items: list[int]) -> None:
+    def _line(self, line: str) -> list[int]:
+        """The items of a line that may be a heading or a list item."""
+        block = parse_line(line)
+        if not block.heading and not block.marker:
+            return self._drawn.read(line).tolist()
         style = block.heading
-        items.append(layout.FIRST_KIND - (style or len(HEADING_SCALE) + 1 + block.depth))
-        words = _words(block.text)
+        items = [layout.FIRST_KIND - (style or len(HEADING_SCALE) + 1 + block.depth)]
+        words = [word for word in _BREAKING_SPACE.split(block.text) if word]
         if block.marker:
             bullet_missing = block.marker == BULLET and not self._drawn.covers(BULLET)
             words.insert(0, "-" if bullet_missing else block.marker)
         for word in words:
             items += self._drawn.draw(word, style)
         items.append(layout.END_OF_LINE)
+        return items

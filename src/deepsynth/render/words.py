@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from deepsynth.render import layout
+from deepsynth.render import layout, lexicon
 from deepsynth.render.fonts import Font
 from deepsynth.render.glyphs import Typeface
 from deepsynth.render.pairs import PairShaper
@@ -28,6 +28,15 @@ _SIMPLE = (
     (0xFB00, 0xFB06),  # ligatures
     (0xFFFD, 0xFFFD),  # replacement character
 )
+# All but the two no-break spaces.
+_SPACES = (
+    *range(0x09, 0x0E),
+    *range(0x1C, 0x21),
+    *(0x85, 0x1680),
+    *range(0x2000, 0x200B),
+    *(0x2028, 0x2029, 0x205F, 0x3000),
+)
+_LINE_BREAKS = (*range(0x0A, 0x0E), 0x1C, 0x1D, 0x1E, 0x85, 0x2028, 0x2029)
 HEADING_SCALE = {1: 1.6, 2: 1.35, 3: 1.15}
 _KEPT = 1 << 16
 _POOL = 1 << 26
@@ -70,8 +79,9 @@ class DrawnWords:
         self._faces += [
             Typeface(heading.path, settings.size_px * scale) for scale in HEADING_SCALE.values()
         ]
+        self._pairs = PairShaper(self._faces[0])
         # A font of the user's may have rules that look beyond the next letter.
-        self._pairs = None if text.package == "given" else PairShaper(self._faces[0])
+        self._learns = text.package != "given"
         self.heights = [settings.line_height] + [
             (face.ascent + face.descent) * 9 // 8 for face in self._faces[1:]
         ]
@@ -89,6 +99,10 @@ class DrawnWords:
             )
             for face in self._faces
         ]
+        self._kind = np.zeros(1 << 16, np.uint8)
+        self._kind[[ord(char) for char in self._simple[0]]] = lexicon.LETTER
+        self._kind[list(_SPACES)] = lexicon.SPACE
+        self._kind[list(_LINE_BREAKS)] = lexicon.LINE_BREAK
         self._canvas = np.zeros((max(self.heights), widest + 2 * _PAD), np.uint8)
         self._box = np.zeros(4, np.int64)
         self._forget()
@@ -98,74 +112,81 @@ class DrawnWords:
         self.table: Array = np.full((_KEPT, 5), 0, np.int32)
         self.where: Array = np.full(_KEPT, 0, np.int64)
         self.pool: Array = np.full(_POOL, 255, np.uint8)
-        self.numbers: list[dict[str, int]] = [{} for _ in self._faces]
-        self._broken: dict[tuple[int, str], list[int]] = {}
-        self._count = 0
-        self._used = 0
+        self._slots = np.full(2 * _KEPT, 0, np.int32)
+        self._keys = np.full(16 * _KEPT, 0, np.uint32)
+        self._spans = np.full((_KEPT, 2), 0, np.int32)
+        self._state = np.zeros(3, np.int64)
+        self._numbers: dict[tuple[int, str], list[int]] = {}
 
     def make_room(self) -> None:
         """Empty the cache when it is nearly full; between documents only."""
-        if self._count > _KEPT * 7 // 8 or self._used > _POOL * 7 // 8:
+        limits = _KEPT * 7 // 8, _POOL * 7 // 8, len(self._keys) * 7 // 8
+        if any(used > limit for used, limit in zip(self._state.tolist(), limits, strict=True)):
             self._forget()
 
     def covers(self, text: str, style: int = 0) -> bool:
         """Whether every character of `text` is for this path."""
         return self._simple[style].issuperset(text)
 
-    def add(self, words: Iterable[str]) -> None:
-        """Draw words of style 0 that are not known yet, most of them in one go.
+    def read(self, text: str, structured: Callable[[str], list[int]] | None = None) -> Array:
+        """The items of a text for `layout.lay_out_page`, in style 0; new words are drawn.
+
+        Args:
+            text: Lines of text.
+            structured: Gives the items of a line that may be Markdown; None when none is.
 
         Raises:
-            NeedsShaping: One of them is not for this path.
+            NeedsShaping: A character is not for this path.
         """
-        new = list(dict.fromkeys(words))
-        if self._pairs is not None:
-            new = self._add_by_pairs(new, self._pairs)
-            for word in new:
-                if not self.covers(word):
-                    raise NeedsShaping(word)
-                self._pairs.learn(word)
-            new = self._add_by_pairs(new, self._pairs)
-        for word in new:
-            self.draw(word, 0)
-
-    def _add_by_pairs(self, words: list[str], pairs: PairShaper) -> list[str]:
-        """Draw the words whose letters and pairs are known; returns the others."""
-        if not words:
-            return words
-        while self._count + len(words) > len(self.table):
-            self.table, self.where = _grown(self.table), _grown(self.where)
         try:
-            codes = np.frombuffer("".join(words).encode("utf-32-le"), np.uint32)
+            codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
         except UnicodeEncodeError as error:
             raise NeedsShaping("a lone surrogate") from error
-        numbers, used, self._count = pairs.draw(
+        items = np.empty(len(codes) + 2, np.int32)
+        left = np.empty((len(codes) + 1, 4), np.int32)
+        count, waiting, other = lexicon.read_text(
+            self._tables(),
             codes,
-            np.cumsum([len(word) for word in words]),
-            self._canvas[: self.heights[0]],
+            structured is not None,
+            items,
+            left,
             _PAD,
             self._baselines[0],
             self.widest * 64,
             self._bits,
-            self.pool,
-            self._used,
+        )
+        if other >= 0:
+            raise NeedsShaping(text[other])
+        if not waiting:
+            return items[:count]
+        parts: list[Any] = []
+        done = 0
+        for place, start, end, is_line in left[:waiting].tolist():
+            parts.append(items[done:place])
+            part = text[start:end]
+            parts.append(structured(part) if structured and is_line else self.draw(part, 0))
+            done = place + 1
+        parts.append(items[done:count])
+        return np.concatenate(parts).astype(np.int32)
+
+    def _tables(self) -> lexicon.Tables:
+        face, pairs = self._faces[0], self._pairs
+        return lexicon.Tables(
+            self._kind,
+            pairs.letter,
+            pairs.glyph,
+            pairs.advance,
+            face.ink,
+            face.atlas,
+            self._canvas[: self.heights[0]],
             self.table,
             self.where,
-            self._count,
+            self.pool,
+            self._slots,
+            self._keys,
+            self._spans,
+            self._state,
         )
-        full = used < 0
-        self._used = -1 - used if full else used
-        known = self.numbers[0]
-        left: list[str] = []
-        for word, number in zip(words, numbers.tolist(), strict=True):
-            if number >= 0:
-                known[word] = number
-            else:
-                left.append(word)
-        if full:
-            self.pool = _grown(self.pool)
-            return self._add_by_pairs(left, pairs)
-        return left
 
     def draw(self, word: str, style: int) -> list[int]:
         """The numbers of a word in any style, shaped by HarfBuzz; several when it is too wide.
@@ -173,18 +194,14 @@ class DrawnWords:
         Raises:
             NeedsShaping: It is not for this path.
         """
-        number = self.numbers[style].get(word)
-        if number is not None:
-            return [number]
-        if broken := self._broken.get((style, word)):
-            return broken
+        found = self._numbers.get((style, word))
+        if found is not None:
+            return found
         if not self.covers(word, style):
             raise NeedsShaping(word)
+        if style == 0 and self._learns:
+            self._pairs.learn(word)
         glyphs, advance = self._faces[style].shape(word)
-        if advance <= self.widest * 64:
-            number = self._keep(style, [(g, x, y) for g, _, x, y, _ in glyphs], advance)
-            self.numbers[style][word] = number
-            return [number]
         numbers: list[int] = []
         start = 0
         part: list[tuple[int, int, int]] = []
@@ -194,16 +211,20 @@ class DrawnWords:
                 part, start = [], x
             part.append((glyph, x - start, y))
         numbers.append(self._keep(style, part, advance - start))
-        self._broken[style, word] = numbers
+        self._numbers[style, word] = numbers
+        if style == 0 and len(numbers) == 1:
+            codes = np.frombuffer(word.encode("utf-32-le"), np.uint32)
+            lexicon.remember(self._tables(), codes, 0, len(codes), numbers[0])
         return numbers
 
     def _keep(self, style: int, glyphs: list[tuple[int, int, int]], advance: int) -> int:
         face = self._faces[style]
-        if self._count == len(self.table):
+        number = int(self._state[lexicon.COUNT])
+        if number == len(self.table):
             self.table, self.where = _grown(self.table), _grown(self.where)
         placed = np.array([(face.drawn(g), x, y) for g, x, y in glyphs], np.int32)
         canvas = self._canvas[: self.heights[style]]
-        if not layout.draw_word(
+        if not lexicon.draw_word(
             placed.reshape(-1, 3),
             face.ink,
             face.atlas,
@@ -214,16 +235,21 @@ class DrawnWords:
         ):
             canvas[:] = 0
             raise NeedsShaping("ink outside the line")
-        number = self._count
         while True:
-            used = layout.keep_word(
-                canvas, self._box, _PAD, self._bits, self.pool, self._used, self.table[number]
+            used = lexicon.keep_word(
+                canvas,
+                self._box,
+                _PAD,
+                self._bits,
+                self.pool,
+                self._state[lexicon.USED],
+                self.table[number],
             )
             if used >= 0:
                 break
             self.pool = _grown(self.pool)
         self.table[number, layout.ADVANCE] = ((advance + 32 >> 6) + self._cell - 1) // self._cell
-        self.where[number] = self._used
-        self._used = used
-        self._count += 1
+        self.where[number] = self._state[lexicon.USED]
+        self._state[lexicon.USED] = used
+        self._state[lexicon.COUNT] = number + 1
         return number
