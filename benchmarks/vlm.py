@@ -50,48 +50,6 @@ def now() -> float:
     return time.perf_counter() if torch.cuda.is_available() else time.process_time()
 
 
-def configuration(size: str, vocabulary: int, image_token: int) -> Any:
-    """The real architecture, at full width; only the number of layers depends on `size`."""
-    from transformers import DeepseekOcr2Config
-
-    decoder, sam, encoder = DEPTHS[size]
-    text = {
-        "vocab_size": vocabulary,
-        "hidden_size": 1280,
-        "intermediate_size": 6848,
-        "num_hidden_layers": decoder,
-        "num_attention_heads": 10,
-        "num_key_value_heads": 10,
-        "max_position_embeddings": 8192,
-        "n_routed_experts": 64,
-        "n_shared_experts": 2,
-        "num_experts_per_tok": 6,
-        "moe_intermediate_size": 896,
-        "n_group": 1,
-        "topk_group": 1,
-        "topk_method": "greedy",
-        "mlp_layer_types": ["dense"] + ["sparse"] * (decoder - 1),
-        "bos_token_id": 0,
-        "eos_token_id": 1,
-    }
-    vision = {
-        "sam_config": {
-            "downsample_channels": [512, 896],
-            "num_hidden_layers": sam,
-            "global_attn_indexes": [i for i in (2, 5, 8, 11) if i < sam] or [sam - 1],
-        },
-        "encoder_config": {
-            "hidden_size": 896,
-            "num_hidden_layers": encoder,
-            "num_attention_heads": 14,
-            "num_key_value_heads": 2,
-            "intermediate_size": 4864,
-            "vocab_size": 1,
-        },
-    }
-    return DeepseekOcr2Config(image_token_id=image_token, text_config=text, vision_config=vision)
-
-
 def documents(count: int) -> list[dict[str, Any]]:
     """Articles of the project drawn on one page of 1024 pixels each."""
     from PIL import Image, ImageDraw, ImageFont
@@ -138,10 +96,11 @@ def build(way: str, args: argparse.Namespace, device: str) -> tuple[Any, Any, An
     from deepsynth.training.config import LoraSettings
     from deepsynth.training.lora import place_lora
     from deepsynth.training.vlm_model import page_view
+    from deepsynth.training.vlm_reference import reference_config
 
     made = processor()
     token = made.tokenizer.convert_tokens_to_ids("<image>")
-    config = configuration(args.size, 129_280, token)
+    config = reference_config(*DEPTHS[args.size], image_token_id=token)
     halves = device == "cuda" and way != "naive"
     torch.manual_seed(0)
     with torch.device(device):

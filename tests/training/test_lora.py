@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,40 +11,7 @@ from deepsynth.training import LORA_PRESETS, get_lora_preset
 from deepsynth.training.config import LoraSettings
 from deepsynth.training.lora import count_on_meta, count_trainable, place_lora
 from deepsynth.training.vlm_model import load_model
-
-
-def real_config() -> Any:
-    """The configuration of deepseek-community/DeepSeek-OCR-2."""
-    from transformers import DeepseekOcr2Config
-
-    text = {
-        "vocab_size": 129280,
-        "hidden_size": 1280,
-        "intermediate_size": 6848,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 10,
-        "num_key_value_heads": 10,
-        "max_position_embeddings": 8192,
-        "n_routed_experts": 64,
-        "n_shared_experts": 2,
-        "num_experts_per_tok": 6,
-        "moe_intermediate_size": 896,
-        "n_group": 1,
-        "topk_group": 1,
-        "topk_method": "greedy",
-        "mlp_layer_types": ["dense"] + ["sparse"] * 11,
-    }
-    encoder = {
-        "hidden_size": 896,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 14,
-        "num_key_value_heads": 2,
-        "intermediate_size": 4864,
-        "vocab_size": 1,
-    }
-    vision = {"sam_config": {"downsample_channels": [512, 896]}, "encoder_config": encoder}
-    return DeepseekOcr2Config(text_config=text, vision_config=vision)
-
+from deepsynth.training.vlm_reference import reference_config
 
 EXACT = {
     "tiny_data": {"attention": 1_966_080, "mlp": 130_048, "shared experts": 540_672},
@@ -70,7 +36,7 @@ EXACT = {
 
 @pytest.mark.parametrize("name", LORA_PRESETS)
 def test_presets_come_to_exactly_what_the_documentation_says(name: str) -> None:
-    counted = count_on_meta(real_config(), LoraSettings().filled(get_lora_preset(name)))
+    counted = count_on_meta(reference_config(), LoraSettings().filled(get_lora_preset(name)))
     assert {part: n for part, n in counted.by_part.items() if n} == EXACT[name]
     assert counted.total == sum(EXACT[name].values())
     assert counted.all_parameters == 3_389_119_360
