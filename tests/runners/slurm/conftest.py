@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def remote_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemoteHost
         yield host
 
 
-OURS = {"this": SiteEnvironment(venv=os.environ.get("VIRTUAL_ENV") or __import__("sys").prefix)}
+OURS = {"this": SiteEnvironment(venv=sys.prefix)}
 
 
 @pytest.fixture
