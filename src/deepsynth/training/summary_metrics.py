@@ -65,19 +65,23 @@ def score(
     """
     import numpy as np
 
+    from deepsynth.evaluation.intervals import bootstrap_intervals
+
     count = len(references)
     rows = [rouge(p, r) for p, r in zip(predictions, references, strict=True)]
-    draws = np.random.default_rng(seed).integers(0, count, (resamples, count)) if count else None
     result: dict[str, Any] = {"samples": count}
-    for name in ROUGE:
-        values = np.array([row[name] for row in rows] or [0.0])
-        result[name] = round(float(values.mean()), 5)
-        if draws is not None:
-            low, high = np.quantile(values[draws].mean(axis=1), [0.025, 0.975])
-            result[f"{name}_low"], result[f"{name}_high"] = (
-                round(float(low), 5),
-                round(float(high), 5),
-            )
+    values = np.array([[row[name] for row in rows] for name in ROUGE])
+    ends = (
+        bootstrap_intervals(
+            lambda drawn: values[:, drawn].mean(axis=1), count, samples=resamples, seed=seed
+        )
+        if count
+        else np.zeros((len(ROUGE), 2))
+    )
+    for name, row, (low, high) in zip(ROUGE, values, ends, strict=True):
+        result[name] = round(float(row.mean()), 5) if count else 0.0
+        result[f"{name}_low"] = round(float(low), 5)
+        result[f"{name}_high"] = round(float(high), 5)
     ours, theirs = (sum(len(words(text)) for text in texts) for texts in (predictions, references))
     result["length_ratio"] = round(ours / theirs, 4) if theirs else 0.0
     result["repetition_rate"] = round(sum(map(repetition, predictions)) / max(1, count), 4)
