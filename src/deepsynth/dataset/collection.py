@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -53,23 +54,49 @@ def read_path(path: Path, encoding: str | None = None) -> dict[str, Table]:
     return {split: concatenate(tables, path.name) for split, tables in by_split.items()}
 
 
+def pin_hub(name: str, revision: str | None) -> str | None:
+    """The commit a Hub dataset stands at now, as the caller's token sees it.
+
+    Asking first matters: `datasets` silently returns what is in its cache when a token was
+    revoked or a dataset is gone. With HF_HUB_OFFLINE=1 nobody is asked and `revision` is returned.
+
+    Args:
+        name: `USER/NAME`.
+        revision: Branch, tag or commit; the default branch when None.
+
+    Raises:
+        RequestError: Name, revision or token are wrong.
+        DeepSynthError: The Hub cannot be reached.
+    """
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return revision
+    from deepsynth.hub.account import Account
+    from deepsynth.hub.remote import Remote
+
+    return Remote(Account.from_environment(), name).state(revision).head
+
+
 def read_hub(name: str, config: str | None, revision: str | None) -> dict[str, Table]:
     """Tables by split of a dataset on the Hugging Face Hub.
 
     Args:
         name: `USER/NAME`.
         config: Its configuration, when it has several.
-        revision: Branch, tag or commit; the default branch when None.
+        revision: The commit that `pin_hub` gave.
 
     Raises:
         DataError: There is no such dataset, configuration or revision, or it needs a token.
         DeepSynthError: The Hub cannot be reached.
     """
-    from datasets import load_dataset
+    from datasets import disable_progress_bars, load_dataset
 
+    from deepsynth.hub.account import Account
+
+    disable_progress_bars()
+    token = Account.from_environment().token
     place = name if config is None else f"{name} ({config})"
     try:
-        loaded = load_dataset(name, config, revision=revision)
+        loaded = load_dataset(name, config, revision=revision, token=token or False)
     except (ValueError, FileNotFoundError) as error:
         # `datasets` says "doesn't exist or cannot be accessed", bad configs and gated sets so.
         raise DataError(

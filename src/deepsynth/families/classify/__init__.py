@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,13 +19,27 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 
 
-def _measure(job: ClassifyJob) -> int:
-    """Rows of the training split, about; also finds data and model names that cannot work."""
+@dataclass(frozen=True)
+class _Size:
+    """Rows of the training split, about, and the commit of a Hub dataset."""
+
+    samples: int
+    commit: str | None
+
+
+def _measure(job: ClassifyJob) -> _Size:
+    """Size the data; this also finds data and model names that cannot work."""
+    from deepsynth.dataset.collection import pin_hub
     from deepsynth.families.classify.models import check_model_name
     from deepsynth.families.classify.prepare import read_source
 
     check_model_name(job.model)
-    tables = read_source(job.data, Path(job.data.path) if job.data.path else None)
+    commit = None
+    data = job.data
+    if data.hub is not None:
+        commit = pin_hub(data.hub, data.revision)
+        data = data.model_copy(update={"revision": commit})
+    tables = read_source(data, Path(data.path) if data.path else None)
     held_out = sum(
         share
         for split, share in (
@@ -33,11 +48,15 @@ def _measure(job: ClassifyJob) -> int:
         )
         if split not in tables
     )
-    return round(len(tables["train"]) * (1 - held_out))
+    return _Size(round(len(tables["train"]) * (1 - held_out)), commit)
 
 
-def _recommend(job: ClassifyJob, samples: int) -> list[Recommendation]:
-    return recommend(HERE / "presets.yaml", samples, scratch=job.is_scratch)
+def _recommend(job: ClassifyJob, size: _Size) -> list[Recommendation]:
+    advice = recommend(HERE / "presets.yaml", size.samples, scratch=job.is_scratch)
+    if size.commit is not None:
+        why = "the commit of the dataset when the run was made"
+        advice.append(Recommendation("data.revision", size.commit, why))
+    return advice
 
 
 def _plan(resolved: ResolvedJob) -> Plan:

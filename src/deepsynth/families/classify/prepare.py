@@ -252,6 +252,8 @@ def main(run: Run) -> None:
     tables = read_source(job.data, path)
     prepared = prepare(tables, job)
     name = job.data.hub or Path(cast(str, job.data.path)).name
+    if job.data.revision:
+        name = f"{name}@{job.data.revision}"
     manifest = write_prepared(prepared, run.path / "data", name)
     run.event(
         "note",
