@@ -76,7 +76,11 @@ def setup(
         from deepsynth.runners.slurm.install import install
         from deepsynth.runners.slurm.site import load_site
 
-        print(install(load_site(on, Path.cwd()), name=environment or "this", offline=offline))
+        lock = None
+        if environment == "htr":
+            from deepsynth.families.htr.environment import LOCK as lock
+        site = load_site(on, Path.cwd())
+        print(install(site, name=environment or "this", lock=lock, offline=offline))
         return 0
     if environment != "htr":
         raise RequestError(
