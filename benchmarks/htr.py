@@ -146,7 +146,8 @@ def make_run(folder: Path, name: str, settings: dict[str, Any], last: str) -> Ru
 def train_both(folder: Path, rounds: int) -> dict[str, Any]:
     for name, font, pages in (("serif", "DejaVuSerif", 30), ("italic", "STIXGeneralItalic", 20)):
         write_pages(folder / name, font=demo_font(font), pages=pages, seed=len(name))
-    base = make_run(folder, "base", {"data": {"ground_truth": "serif"}}, "train")
+    fresh = {"data": {"ground_truth": "serif"}, "train": {"max_epochs": 12}}
+    base = make_run(folder, "base", fresh, "train")
     model = base.path / "model" / "best.safetensors"
     settings = {"data": {"ground_truth": "italic"}, "model": str(model)}
     result: dict[str, Any] = {"target_cer": TARGET_CER, "ketos": [], "ours": []}
