@@ -69,11 +69,11 @@ def ceph(monkeypatch: pytest.MonkeyPatch) -> Ceph:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Run]:
-    """A run of these steps, or of the plan of the small classify job."""
+    """A run of these steps, or of the whole plan of a job."""
 
     def make(name: str, *steps: Step, job: Path | None = None) -> Run:
         loaded = load_job(job or tickets.write_job(tmp_path / "job"))
-        family = get_family("classify")
+        family = get_family(loaded.job.family)
         resolved = family.resolve(loaded) if job else loaded
         plan = Plan(steps=list(steps)) if steps else family.plan(resolved)
         return Run.create(tmp_path / name, resolved, plan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -24,16 +25,19 @@ from tests.runners.flyte.conftest import small_chain
 from tests.runners.flyte.pods import Cluster, Result
 from tests.servers.s3 import Ceph
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 TASKS = {"prepare": "download_dataset", "check": "tokenize_dataset"}
 
 
 class Pods:
     """The leaf tasks of a run, one after the other, each in a pod of its own."""
 
-    def __init__(self, ceph: Ceph, run: Run, root: Path) -> None:
+    def __init__(
+        self, ceph: Ceph, run: Run, root: Path, settings: FlyteSettings | None = None
+    ) -> None:
         root.mkdir()
         self.run, self.store = run, f"s3://tests/{uuid.uuid4().hex[:8]}"
-        module = write_workflow(run, run.plan.steps, FlyteSettings(), self.store)
+        module = write_workflow(run, run.plan.steps, settings or FlyteSettings(), self.store)
         self.cluster = Cluster(ceph, load_workflow(module), module.parent, root)
         self.sources = published_sources(run, run.plan.steps, self.store)
         self.made: dict[str, Any] = {}
@@ -50,7 +54,9 @@ class Pods:
     def do(self, step: Step) -> Result:
         module, given = self.cluster.module, self.given(step)
         key = module.JOB._key(step, given)
-        task = getattr(module, TASKS.get(step.name, f"{step.name}_step"))
+        task = getattr(module, TASKS.get(step.name, ""), None) or getattr(
+            module, f"{step.name}_step"
+        )
         indices = [{"index": index} for index in range(step.array)] if step.array > 1 else [{}]
         results = [self.cluster.pod(task, key=key, **index, **given) for index in indices]
         if all(result.code == 0 for result in results):
@@ -124,6 +130,38 @@ def test_a_folder_that_was_changed_is_refused(
     result = pods.cluster.pod(module.shard_step, key="0" * 64, index=0, **pods.given(chain[1]))
     assert result.has("error.pb")
     assert "not what its key says" in result.error()[1]
+
+
+def manuscript(folder: Path) -> Path:
+    from deepsynth.families.htr.synthetic import demo_font, write_pages
+
+    write_pages(folder / "pages", font=demo_font("DejaVuSerif"), pages=6, seed=1, lines=4)
+    job = folder / "job.yaml"
+    job.write_text("family: htr\ndata: {ground_truth: pages}\ntrain: {max_epochs: 1}\n")
+    return job
+
+
+def articles(folder: Path) -> Path:
+    shutil.copy(EXAMPLES / "articles" / "articles.jsonl", folder)
+    shutil.copy(EXAMPLES / "articles" / "job.yaml", folder)
+    return folder / "job.yaml"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("write_job", [manuscript, articles])
+def test_a_step_of_every_other_family_in_a_pod(
+    ceph: Ceph, make_run: Callable[..., Run], tmp_path: Path, write_job: Callable[[Path], Path]
+) -> None:
+    (tmp_path / "job").mkdir()
+    job = write_job(tmp_path / "job")
+    here, run = make_run("same", job=job), make_run("pods", job=job)
+    first = run.plan.steps[0]
+    LocalRunner().run(here, [first], lambda: None)
+    settings = FlyteSettings(images={"htr": "deepsynth-htr:cpu"})
+    result = Pods(ceph, run, tmp_path / "cluster", settings).do(first)
+    assert result.code == 0, result.output
+    for output in first.outputs:
+        assert durable.digest(run.path / output) == durable.digest(here.path / output)
 
 
 @pytest.mark.slow

@@ -18,7 +18,12 @@ from deepsynth.runners.flyte.failure import told
 from deepsynth.runners.flyte.layout import source_parameter
 from deepsynth.runners.flyte.local import load_workflow, prepare_flyte
 from deepsynth.runners.flyte.settings import FlyteSettings, load_settings, settings_files
-from deepsynth.runners.flyte.workflow import version_of, workflow_text, write_workflow
+from deepsynth.runners.flyte.workflow import (
+    version_of,
+    workflow_name,
+    workflow_text,
+    write_workflow,
+)
 from deepsynth.step import Step
 
 POLL_SECONDS = 5.0
@@ -244,7 +249,7 @@ class FlyteRunner:
 
 
 def _is_task_of(run: Run, task: str | None, step: str) -> bool:
-    return (task or "").startswith(f"deepsynth-{run.resolved.job.family}-{step}.")
+    return (task or "").startswith(f"{workflow_name(run)}-{step}.")
 
 
 def _record(run: Run) -> dict[str, Any]:

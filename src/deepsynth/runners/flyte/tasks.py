@@ -103,19 +103,7 @@ class FlyteJob:
         for name in JOB_FILES:
             shutil.copyfile(self.folder / name, run.path / name)
         for name, original in step.sources.items():
-            place = run.path / "sources" / name
-            if not place.exists():
-                location = given[source_parameter(name)].path
-                fetched = run.path / "sources" / f".{name}"
-                shutil.rmtree(fetched, ignore_errors=True)
-                storage.fetch(parent(location), fetched)
-                target = fetched.with_name(f".{name}.placed")
-                if (fetched / Path(original).name).is_file():
-                    fetched.rename(place)
-                else:
-                    target.mkdir(exist_ok=True)
-                    fetched.rename(target / Path(original).name)
-                    target.rename(place)
+            _stage_source(run, name, Path(original).name, given[source_parameter(name)].path)
         for maker in makers(self.plan, step):
             for made in _listed(given[parameter(maker.name)]):
                 self._stage_made(run, step, made)
@@ -217,6 +205,19 @@ def folder_in(made: Dir, path: str) -> Dir:
 def file_in(made: Dir, path: str) -> File:
     """A file among what a step made."""
     return File.from_existing_remote(join(made.path, path))
+
+
+def _stage_source(run: Run, name: str, called: str, location: str) -> None:
+    """Put a source where `Run.source` looks for it: below its own name, in a folder for it."""
+    place = run.path / "sources" / name
+    if place.exists():
+        return
+    temporary = run.path / "sources" / f".{name}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    published = storage.read_publication(parent(location))
+    is_file = published is not None and list(published.files) == [called]
+    storage.fetch(parent(location), temporary if is_file else temporary / called)
+    temporary.rename(place)
 
 
 def _listed(given: Dir | list[Dir]) -> list[Dir]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import yaml
 
 from deepsynth import __version__, durable
 from deepsynth.run import Run
@@ -63,7 +64,7 @@ def write_workflow(run: Run, steps: list[Step], settings: FlyteSettings, store: 
 
 def workflow_text(run: Run, steps: list[Step], settings: FlyteSettings, store: str) -> str:
     """The text of the Flyte module of a run."""
-    plan, family = run.plan, run.resolved.job.family
+    plan, family = run.plan, family_of(run)
     texts = [_step_text(plan, step, family, settings) for step in steps]
     group = GROUPS.get(family)
     if group and not set(group.steps) <= {step.name for step in steps}:
@@ -95,18 +96,30 @@ def workflow_text(run: Run, steps: list[Step], settings: FlyteSettings, store: s
     )
 
 
+def family_of(run: Run) -> str:
+    """The family of a run's job."""
+    return yaml.safe_load((run.path / "job.yaml").read_text(encoding="utf-8-sig"))["family"]
+
+
 def workflow_name(run: Run) -> str:
     """Name of the tasks' environments: of the family, so that all its jobs share one cache.
 
     What tells jobs apart is the version, and the key of each step.
     """
-    return f"deepsynth-{run.resolved.job.family}"
+    return f"deepsynth-{family_of(run)}"
 
 
 def job_digest(run: Run) -> str:
     """What tells one resolved job from another: all values, not where they came from."""
-    values = {key: setting.value for key, setting in run.resolved.settings.items()}
-    return durable.sha256_value(values)[:12]
+    text = (run.path / "resolved.yaml").read_text(encoding="utf-8")
+    return durable.sha256_value(_values(yaml.safe_load(text) or {}))[:12]
+
+
+def _values(tree: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: entry["value"] if {"value", "from"} <= entry.keys() else _values(entry)
+        for key, entry in tree.items()
+    }
 
 
 def version_of(run: Run) -> str:
