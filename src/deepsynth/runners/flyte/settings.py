@@ -39,6 +39,9 @@ Device = Annotated[str, StringConstraints(pattern=r"^[\w ]+:[1-8]$")]
 """Kind and number of accelerators: T4:1."""
 
 
+CLUSTER_CONCURRENCY = 8
+
+
 class StepNeeds(Section):
     """What one step gets, where the job's own request is wrong for this cluster."""
 
@@ -67,7 +70,11 @@ class FlyteSettings(Section):
     )
     disk: Quantity = "20Gi"
     retries: int = Field(2, ge=0)
-    concurrency: int = Field(8, ge=1, description="Elements of a sharded step done at once.")
+    concurrency: int | None = Field(
+        None,
+        ge=1,
+        description="Elements of a sharded step done at once; 8 on a cluster, else one by one.",
+    )
     steps: dict[str, StepNeeds] = Field(default_factory=dict)
 
     def needs(self, step: Step) -> StepNeeds:
@@ -101,6 +108,11 @@ class FlyteSettings(Section):
                 hint=f"Write there: images: {{{environment}: REGISTRY/NAME:TAG}}",
             )
         return self.images[environment]
+
+
+def at_once(settings: FlyteSettings, *, here: bool) -> int:
+    """How many elements of a sharded step are done at once, here or on a cluster."""
+    return settings.concurrency or (1 if here else CLUSTER_CONCURRENCY)
 
 
 def local_store() -> str:

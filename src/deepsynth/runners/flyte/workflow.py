@@ -14,7 +14,7 @@ from deepsynth import __version__, durable
 from deepsynth.run import Run
 from deepsynth.runners.flyte.guide import GROUPS, TASKS, Group
 from deepsynth.runners.flyte.layout import makers, parameter, source_parameter
-from deepsynth.runners.flyte.settings import FlyteSettings, StepNeeds
+from deepsynth.runners.flyte.settings import FlyteSettings, StepNeeds, at_once
 from deepsynth.step import Plan, Step
 
 MODULE = "workflow"
@@ -85,7 +85,7 @@ def workflow_text(run: Run, steps: list[Step], settings: FlyteSettings, store: s
         deepsynth=__version__,
         job=job_digest(run),
         store=store,
-        concurrency=settings.concurrency,
+        concurrency=at_once(settings, here=store.startswith("file:")),
         environment={"DO_NOT_TRACK": "1", "FLYTE_DISABLE_TELEMETRY": "1"},
         version=CACHE_VERSION,
         image=settings.image,
