@@ -29,6 +29,15 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_who_reads_the_old_file_reads_it_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    durable.write_json(path, ["old"] * 9)
+    with path.open() as stream:
+        durable.write_json(path, ["new"])
+        assert json.load(stream) == ["old"] * 9
+    assert durable.read_json(path) == ["new"]
+
+
 def test_nan_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Out of range"):
         durable.write_json(tmp_path / "x.json", {"loss": float("nan")})

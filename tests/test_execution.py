@@ -91,6 +91,15 @@ def test_an_output_that_was_changed_is_made_again(run: Run, ours: Step) -> None:
     assert (run.path / "out" / "file").read_text() == "made"
 
 
+def test_a_step_that_is_done_again_and_fails_is_not_done(
+    run: Run, ours: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute(run, ours)
+    (run.path / "out" / "file").write_text("changed")
+    monkeypatch.setenv("TOY", "bug")
+    failed(run, ours)
+
+
 def test_a_request_error_crosses_the_process_border(
     run: Run, ours: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
