@@ -12,7 +12,6 @@ import pytest
 from deepsynth.errors import StepFailed
 from deepsynth.generate.generate import generate
 from deepsynth.generate.pool import ATTEMPTS
-
 from tests.generate.conftest import command, digests, environment
 
 pytestmark = pytest.mark.slow

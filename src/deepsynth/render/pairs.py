@@ -18,6 +18,10 @@ from deepsynth.render.lexicon import JOINED, UNKNOWN
 
 Array = np.ndarray[Any, Any]
 
+_COMMON = (
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+    ".,;:!?'’\"“”«»()[]-–—/%&€éèêëàâäîïôöûüùçßñáíóúœæÉÈÊÀÂÎÔÇÄÖÜ"
+)
 _LETTERS = 1024
 _PLANE = 1 << 16
 
@@ -43,6 +47,26 @@ class PairShaper:
                 a, b = self.letter[ord(first)], self.letter[ord(second)]
                 if self.advance[a, b] == UNKNOWN:
                     self.advance[a, b] = self._advance(first, second)
+
+    def learn_common(self) -> None:
+        """Ask about all pairs of the usual Latin letters, a row of the table at a time."""
+        letters = [char for char in _COMMON if ord(char) in self._face.covered]
+        for char in letters:
+            self._learn_letter(char)
+        letters = [char for char in letters if char in self._nominal]
+        for first in letters:
+            a, nominal = self.letter[ord(first)], self._nominal[first][0]
+            # Three characters a pair: the space keeps one pair from touching the next.
+            glyphs, _ = self._face.shape("".join(f"{first}{second} " for second in letters))
+            found: dict[int, list[tuple[int, int, int, int, int]]] = {}
+            for glyph in glyphs:
+                found.setdefault(glyph[1] // 3, []).append(glyph)
+            for place, second in enumerate(letters):
+                one, *rest = found[place]
+                two = rest[0]
+                alone = len(rest) == 2 and (one[0], two[0]) == (nominal, self._nominal[second][0])
+                level = one[3] == two[3] == 0 and two[2] - one[2] == one[4]
+                self.advance[a, self.letter[ord(second)]] = one[4] if alone and level else JOINED
 
     def _learn_letter(self, char: str) -> None:
         glyphs, advance = self._face.shape(char)

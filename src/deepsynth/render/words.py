@@ -82,6 +82,8 @@ class DrawnWords:
         self._pairs = PairShaper(self._faces[0])
         # A font of the user's may have rules that look beyond the next letter.
         self._learns = text.package != "given"
+        if self._learns:
+            self._pairs.learn_common()
         self.heights = [settings.line_height] + [
             (face.ascent + face.descent) * 9 // 8 for face in self._faces[1:]
         ]
