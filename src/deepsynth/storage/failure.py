@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from deepsynth.errors import DeepSynthError, RequestError
@@ -66,7 +66,7 @@ _CAUSES: tuple[tuple[str, type[DeepSynthError], str, str], ...] = (
 
 
 @contextmanager
-def explained(where: str) -> Iterator[None]:
+def explained(where: str) -> Generator[None]:
     """Turn what the storage library raises inside the block into an error of ours.
 
     A missing object stays a `FileNotFoundError`, unless it is the bucket that is missing. The

@@ -133,7 +133,7 @@ def _stream(store: Any, name: str, write: Callable[[bytes], object]) -> None:
     done, total, e_tag = 0, None, None
     for attempt in range(_ATTEMPTS):
         try:
-            options = {"range": {"offset": done}, "if_match": e_tag} if done else None
+            options: Any = {"range": {"offset": done}, "if_match": e_tag} if done else None
             answer = obstore.get(store, name, options=options)
             total, e_tag = answer.meta["size"], answer.meta["e_tag"]
             for chunk in answer.stream(min_chunk_size=_CHUNK):

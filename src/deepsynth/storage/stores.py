@@ -12,6 +12,7 @@ import os
 import re
 from datetime import timedelta
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from deepsynth.errors import MissingDependency
@@ -57,14 +58,12 @@ def open_store(url: str) -> tuple[ObjectStore, str]:
         LocationError: The location is not written in a way that is understood.
         MissingDependency: obstore is not installed.
     """
-    try:
-        import obstore.store  # noqa: F401
-    except ImportError:
+    if find_spec("obstore") is None:
         raise MissingDependency(
             "object storage needs the package obstore.",
             where=url,
             hint="pip install 'deepsynth[storage]'",
-        ) from None
+        )
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES or not rest.strip("/"):
         raise LocationError(

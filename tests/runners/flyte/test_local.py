@@ -163,6 +163,7 @@ def _stop_when(run: Run) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_classify_gives_the_bytes_of_the_local_runner(
     finished: Path, tmp_path: Path, make_run: Callable[..., Run]
 ) -> None:

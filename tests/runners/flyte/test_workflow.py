@@ -191,7 +191,6 @@ def test_another_detail_is_refused() -> None:
 def test_without_flyte_its_absence_is_told(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "flyte", None)
     monkeypatch.setitem(sys.modules, "flyte.io", None)
     run = make_run("run", step("one"))
     with pytest.raises(RequestError, match="needs the package flyte") as error:

@@ -233,7 +233,8 @@ class FlyteRunner:
         connect(load_settings(), run.path / "flyte")
         from flyte.remote import Action
 
-        return list(Action.listall(for_run_name=record["name"]))
+        actions: Any = Action.listall(for_run_name=record["name"])
+        return list(actions)
 
     def _show(self, run: Run) -> None:
         """Record which steps have begun, for whoever looks at the run folder."""

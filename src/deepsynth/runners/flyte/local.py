@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import os
@@ -39,7 +40,7 @@ def prepare_flyte() -> None:
         with warnings.catch_warnings():
             # Flyte defines its types in a way pydantic calls deprecated; nobody here can act on it.
             warnings.simplefilter("ignore", DeprecationWarning)
-            import flyte.io  # noqa: F401
+            importlib.import_module("flyte.io")
     except ImportError:
         raise MissingDependency(
             "running on Flyte needs the package flyte.",

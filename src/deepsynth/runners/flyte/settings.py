@@ -79,7 +79,8 @@ class FlyteSettings(Section):
 
     def needs(self, step: Step) -> StepNeeds:
         """Everything `step` gets, in Flyte's terms."""
-        own, asked = self.steps.get(step.name, StepNeeds()), step.resources
+        own = self.steps.get(step.name) or StepNeeds.model_validate({})
+        asked = step.resources
         gpu = own.gpu
         if gpu is None and asked.gpus:
             # Without a kind, any accelerator the cluster has will do.
