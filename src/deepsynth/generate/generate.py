@@ -15,7 +15,7 @@ from threading import Lock
 from deepsynth import durable
 from deepsynth.checks import Finding
 from deepsynth.dataset.identity import claim, describe
-from deepsynth.dataset.manifest import MANIFEST, finish
+from deepsynth.dataset.manifest import finish
 from deepsynth.dataset.shards import (
     Receipt,
     ShardRange,
@@ -380,8 +380,3 @@ def _alone_in(folder: Path) -> Generator[None]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether a dataset folder is complete."""
-    return (folder / MANIFEST).is_file()
