@@ -1,7 +1,7 @@
 """Write docs/reference from the code: the command line, the settings of each family, run folders.
 
-    python scripts/reference.py            # writes
-    python scripts/reference.py --check    # exit 1 if what is there is out of date
+python scripts/reference.py            # writes
+python scripts/reference.py --check    # exit 1 if what is there is out of date
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+from pydantic import BaseModel
+
 import deepsynth.errors
 import deepsynth.run
 from deepsynth.cli import build_app
 from deepsynth.families import family_names, get_family
-from pydantic import BaseModel
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 

@@ -163,6 +163,8 @@ def _stop_when(run: Run) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+# Flyte leaves the template of its report page open.
+@pytest.mark.filterwarnings("ignore:.*_template.html:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 def test_classify_gives_the_bytes_of_the_local_runner(
     finished: Path, tmp_path: Path, make_run: Callable[..., Run]
