@@ -16,6 +16,7 @@ _KINDS = {
 }
 _MARKS = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff]{5,}")
 _MARKS_KEPT = 4
+_ANY = re.compile("|".join(pattern.pattern for pattern in (*_KINDS.values(), _MARKS)))
 
 
 def clean(text: str) -> tuple[str, Counter[str]]:
@@ -25,6 +26,8 @@ def clean(text: str) -> tuple[str, Counter[str]]:
     from its text), invisible characters, and combining marks beyond four on one letter.
     """
     removed: Counter[str] = Counter()
+    if not _ANY.search(text):
+        return text, removed
     for kind, pattern in _KINDS.items():
         shorter = pattern.sub("", text)
         if len(shorter) != len(text):

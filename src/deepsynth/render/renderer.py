@@ -88,9 +88,10 @@ class Renderer:
         if self._shaped is None:
             self._shaped = ShapedTypesetter(self.settings, self._fonts)
             self._covered = coverage(self._fonts)
-        counted = Counter(text)
-        drawable = {char: count for char, count in counted.items() if is_drawable(char)}
-        missing = Counter({c: n for c, n in drawable.items() if ord(c) not in self._covered})
+        missing: Counter[str] = Counter()
+        if not self._covered.issuperset(map(ord, set(text))):
+            drawable = {c: n for c, n in Counter(text).items() if is_drawable(c)}
+            missing.update({c: n for c, n in drawable.items() if ord(c) not in self._covered})
         if missing:
             share = missing.total() / sum(drawable.values())
             if share > self.settings.max_missing:

@@ -130,16 +130,19 @@ class ShapedTypesetter:
         for markup in _markup(text, settings.size_px):
             ink, x, y = self._draw(markup)
             shift = top + y
-            for first, last in _bands(ink, bottom - margin):
-                if shift + last > bottom and not empty:
+            # Lines that go on the same page are copied together.
+            start = 0
+            for first, last in [*_bands(ink, bottom - margin), (len(ink), len(ink))]:
+                full = shift + last > bottom and (start < first or not empty)
+                if (full or first == len(ink)) and start < first:
+                    _copy(ink[start:first], page, shift + start, margin + x)
+                    start, empty = first, False
+                if full:
                     if len(found) + 1 == settings.max_pages:
                         return [*found, encode_grey(page, settings.bits)], True
                     found.append(encode_grey(page, settings.bits))
                     page[:] = 255
-                    shift = margin - first
-                target = page[shift + first : shift + last, margin + x : margin + x + ink.shape[1]]
-                np.minimum(target, 255 - ink[first:last, : target.shape[1]], out=target)
-                empty = False
+                    shift, empty = margin - first, True
             top = shift + len(ink) + settings.line_height - settings.size_px
         if not empty:
             found.append(encode_grey(page, settings.bits))
@@ -169,6 +172,12 @@ class ShapedTypesetter:
             light = (colour[..., 0] * 299 + colour[..., 1] * 587 + colour[..., 2] * 114) // 1000
             pixels = (colour[..., 3] * (255 - light) // 255).astype(np.uint8)
         return pixels.reshape(pixels.shape[0], pixels.shape[1]), x, y
+
+
+def _copy(ink: Array, page: Array, top: int, left: int) -> None:
+    """Put ink on a page; nothing is there yet."""
+    target = page[top : top + len(ink), left : left + ink.shape[1]]
+    np.subtract(255, ink[: len(target), : target.shape[1]], out=target)
 
 
 def _bands(ink: Array, tallest: int) -> Iterator[tuple[int, int]]:
