@@ -1,4 +1,8 @@
-"""Lint, types, tests and coverage in one go, with one summary of the figures at the end."""
+"""Lint, types, tests and coverage in one go, with one summary of the figures at the end.
+
+python scripts/validate.py                   # everything
+python scripts/validate.py tests/checks      # arguments go to pytest
+"""
 
 from __future__ import annotations
 
@@ -34,7 +38,7 @@ def main() -> int:
         "lint": attempt("lint", str(BIN / "ruff"), "check", "."),
         "format": attempt("format", str(BIN / "ruff"), "format", "--check", "."),
         "types": attempt("types", str(BIN / "basedpyright")),
-        "tests": attempt("tests", python, "-m", "pytest", "--cov", "--cov-report="),
+        "tests": attempt("tests", python, "-m", "pytest", "--cov", "--cov-report=", *sys.argv[1:]),
     }
     subprocess.run([python, "-m", "coverage", "json", "-q", "-o", ".coverage.json"], cwd=ROOT)
     report = ROOT / ".coverage.json"
