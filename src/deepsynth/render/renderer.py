@@ -92,8 +92,7 @@ class Renderer:
         if not self._covered.issuperset(map(ord, set(text))):
             drawable = {c: n for c, n in Counter(text).items() if is_drawable(c)}
             missing.update({c: n for c, n in drawable.items() if ord(c) not in self._covered})
-        if missing:
-            share = missing.total() / sum(drawable.values())
+            share = missing.total() / max(1, sum(drawable.values()))
             if share > self.settings.max_missing:
                 raise BadDocument(
                     f"no font covers {share:.0%} of its characters. {install_hint(missing)}"
