@@ -49,6 +49,7 @@ def generate(
     dry_run: Annotated[bool, Parameter(negative=())] = False,
     assemble: Annotated[bool, Parameter(negative=())] = False,
     revision_date: str | None = None,
+    publish: Annotated[bool, Parameter(negative=())] = False,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=())] = False,
 ) -> None:
     """Turn texts with summaries into datasets of page images.
@@ -78,6 +79,7 @@ def generate(
         dry_run: Count and estimate; write nothing.
         assemble: Put chunks made earlier together.
         revision_date: A date (YYYY-MM or YYYY-MM-DD) the dataset is to be known by.
+        publish: Put each finished dataset on the Hub, privately unless --public is given.
         quiet: Print the results only.
     """
     if list_:
@@ -114,6 +116,8 @@ def generate(
     console = _console(sys.stdout)
     for result in results:
         _print_result(console, result)
+        if publish and result.estimate is None and result.chunk is None:
+            _publish(console, result, private=private, revision_date=revision_date)
 
 
 def preview(
@@ -245,6 +249,23 @@ def _print_result(console: Console, result: GenerateResult) -> None:
         )
     else:
         console.print(f"dataset: {result.folder}")
+
+
+def _publish(
+    console: Console, result: GenerateResult, *, private: bool, revision_date: str | None
+) -> None:
+    from deepsynth.hub.account import dataset_repo_name
+    from deepsynth.hub.cli import ProgressLines
+    from deepsynth.hub.publish import publish
+
+    done = publish(
+        result.folder,
+        repo=dataset_repo_name(result.folder.name),
+        private=private,
+        revision_date=revision_date,
+        progress=ProgressLines(),
+    )
+    console.print(f"published: {done.url}\ncommit {done.sha}", markup=False)
 
 
 def _print_list(output_dir: Path) -> None:
