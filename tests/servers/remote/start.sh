@@ -18,6 +18,9 @@ mount --rbind /dev "\$R/dev"; mount -t proc proc "\$R/proc"; mount --rbind /sys 
 mount -t tmpfs tmp "\$R/tmp"; chmod 1777 "\$R/tmp"; mount -t tmpfs run "\$R/run"; mount -t tmpfs home "\$R/home"
 mkdir -p "\$R/opt/boot"; cp "$D/start_slurm.sh" "$D/id.pub" "\$R/opt/boot/"
 for path in ${READABLE:-}; do
+  case "\$path" in /tmp/*|/home/*|/run/*)  # its own folders hide what this machine has there
+    mkdir -p "\$R\$path"; mount --bind "\$path" "\$R\$path"; mount -o remount,bind,ro "\$path" "\$R\$path"; continue ;;
+  esac
   while [ "\$path" != / ]; do chmod o+rx "\$R\$path" || true; path=\$(dirname "\$path"); done
 done
 hostname $NAME; echo "127.0.0.1 localhost $NAME" > "\$R/etc/hosts"
