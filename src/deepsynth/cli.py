@@ -16,9 +16,8 @@ from deepsynth.families.htr import cli as htr
 from deepsynth.families.summarize import cli as summarize
 from deepsynth.generate import cli as generate
 from deepsynth.hub import cli as hub
-from deepsynth.runners.flyte import cli as flyte
 from deepsynth.runners.slurm import cli as slurm
-from deepsynth.verbs import look, make, system, work
+from deepsynth.verbs import flyte, look, make, system, work
 
 _GROUPS = {
     "Begin and use": (make.init, make.predict),

@@ -73,7 +73,7 @@ def test_a_saved_dataset_without_training_or_cut_short_is_refused(tmp_path: Path
 
 
 def test_a_hub_dataset_that_does_not_exist_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str, config: str | None, revision: str | None) -> None:
+    def absent(name: str, config: str | None, **_: object) -> None:
         raise ValueError(f"Dataset '{name}' doesn't exist on the Hub\nor cannot be accessed")
 
     monkeypatch.setattr("datasets.load_dataset", absent)
