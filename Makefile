@@ -26,8 +26,20 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
-demo: setup ## Run the example jobs, offline, from raw files to report
+demo: demo-tickets demo-articles demo-manuscript ## Run the three example jobs, from raw files to report
+
+demo-tickets: setup ## Sort customer tickets (offline)
 	@$(BIN)/deepsynth run examples/tickets/job.yaml $(RUN_ARGS)
+
+demo-articles: setup ## Summarise articles drawn as pages (offline)
+	@$(BIN)/deepsynth run examples/articles/job.yaml $(RUN_ARGS)
+
+demo-manuscript: setup ## Read one hand, then learn another (makes Kraken's environment first)
+	@$(BIN)/deepsynth setup htr
+	@$(BIN)/python examples/manuscript/make_pages.py
+	@$(BIN)/deepsynth run examples/manuscript/base.yaml --name manuscript-base $(RUN_ARGS)
+	@cp runs/manuscript-base/model/best.mlmodel examples/manuscript/base.mlmodel
+	@$(BIN)/deepsynth run examples/manuscript/job.yaml --name manuscript-hand $(RUN_ARGS)
 
 test: setup ## Run the whole test suite
 	@$(BIN)/python -m pytest
@@ -52,11 +64,13 @@ fix-critical: setup ## Apply the safe automatic fixes
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-benchmark-trainer: setup ## Time our training against the usual way
+benchmark-trainer: setup ## Time our trainings against the usual ways
 	@$(BIN)/python benchmarks/classify.py
+	@$(BIN)/python benchmarks/vlm.py
 
-example-trainer: setup ## Train the example classifier and stop there
+example-trainer: setup ## Train the example models and stop there
 	@$(BIN)/deepsynth train examples/tickets/job.yaml $(RUN_ARGS)
+	@$(BIN)/deepsynth train examples/articles/job.yaml $(RUN_ARGS)
 
 reference: setup ## Write docs/reference anew from the code
 	@$(BIN)/python scripts/reference.py
@@ -68,4 +82,4 @@ clean: ## Remove the environment and caches; runs stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache htmlcov .coverage .coverage.*
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test test-fast lint format typecheck validate fix-critical benchmark-trainer example-trainer reference lock clean
+.PHONY: help setup demo demo-tickets demo-articles demo-manuscript test test-fast lint format typecheck validate fix-critical benchmark-trainer example-trainer reference lock clean

@@ -17,13 +17,13 @@ from deepsynth.families.summarize import cli as summarize
 from deepsynth.generate import cli as generate
 from deepsynth.hub import cli as hub
 from deepsynth.runners.slurm import cli as slurm
-from deepsynth.verbs import flyte, look, make, system, work
+from deepsynth.verbs import flyte, groups, look, make, system, work
 
 _GROUPS = {
-    "Begin and use": (make.init, make.predict),
-    "Work": (work.run, work.check, work.prepare, work.train, work.evaluate),
-    "Look": (look.status, look.logs, look.stop, look.fetch, look.compare),
-    "Look after": (system.doctor, system.setup),
+    groups.BEGIN: (make.init, make.predict),
+    groups.WORK: (work.run, work.check, work.prepare, work.train, work.evaluate),
+    groups.LOOK: (look.status, look.logs, look.stop, look.fetch, look.compare),
+    groups.LOOK_AFTER: (system.doctor, system.setup),
 }
 _MORE = (generate, hub, htr, summarize, slurm, flyte)
 """Modules with verbs of their own; each has a `register`."""
@@ -41,6 +41,7 @@ def build_app() -> App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
+    app.group_commands = groups.MORE
     for group, verbs in _GROUPS.items():
         for verb in verbs:
             app.command(verb, group=group)

@@ -17,14 +17,13 @@ from deepsynth.generate.generate import OUTPUT, GenerateResult, Progress
 from deepsynth.generate.generate import generate as run_generate
 from deepsynth.generate.listing import list_datasets
 from deepsynth.generate.preview import preview as run_preview
-
-GROUP = "Make data"
+from deepsynth.verbs import groups
 
 
 def register(app: App) -> None:
     """Add the commands to the application."""
-    app.command(generate, group=GROUP)
-    app.command(preview, group=GROUP)
+    app.command(generate, group=groups.MAKE_DATA)
+    app.command(preview, group=groups.MAKE_DATA)
 
 
 def generate(

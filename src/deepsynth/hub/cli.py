@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 from rich.console import Console
 
+from deepsynth.verbs import groups
+
 if TYPE_CHECKING:
     from deepsynth.hub.transfer import Progress
 
 
 def register(app: App) -> None:
     """Add `publish` to the command line."""
-    app.command(publish)
+    app.command(publish, group=groups.PUBLISH)
 
 
 def publish(

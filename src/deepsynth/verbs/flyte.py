@@ -8,6 +8,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from deepsynth.verbs import groups
+
 
 def deploy(
     job: Annotated[Path, Parameter(help="The job file.")],
@@ -45,6 +47,6 @@ def deploy(
 
 def register(app: App) -> None:
     """Add `deepsynth flyte deploy` to the command line."""
-    group = App(name="flyte", help="Run jobs as tasks on a Flyte cluster.")
+    group = App(name="flyte", help="Run jobs as tasks on a Flyte cluster.", group=groups.PUBLISH)
     group.command(deploy)
     app.command(group)

@@ -9,14 +9,13 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from deepsynth.errors import RequestError
-
-_GROUP = "Manuscripts"
+from deepsynth.verbs import groups
 
 
 def register(app: App) -> None:
     """Add the verbs to the command line."""
     for verb in (repair, lines, transcribe, workspace, card):
-        app.command(verb, group=_GROUP)
+        app.command(verb, group=groups.MANUSCRIPTS)
 
 
 def setup_htr() -> int:

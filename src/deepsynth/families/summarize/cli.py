@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from deepsynth.errors import RequestError
+from deepsynth.verbs import groups
 
 _Many = Parameter(consume_multiple=True)
 
 
 def register(app: App) -> None:
     """Add the verbs of this family."""
-    app.command(presets, group="Look")
+    app.command(presets, group=groups.LOOK)
 
 
 def presets(

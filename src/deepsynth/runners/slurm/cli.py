@@ -8,13 +8,14 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from deepsynth.errors import RequestError
+from deepsynth.verbs import groups
 
 On = Annotated[str, Parameter(help="A site of sites.yaml.")]
 
 
 def register(app: App) -> None:
     """Add `clean` to the command line."""
-    app.command(clean)
+    app.command(clean, group=groups.LOOK_AFTER)
 
 
 def clean(
