@@ -308,3 +308,14 @@ def test_an_array_keeps_the_elements_that_are_done(tmp_path: Path) -> None:
     assert [execute(run, step, index) for index in range(3)] == ["skipped", "done", "skipped"]
     assert (run.path / "ran").read_text().split() == ["0", "2", "1"]
     assert durable.read_json(receipts.receipt_path(run, step, 1))["outputs"]["shard-1"]
+
+
+def test_a_command_line_is_told_its_cores_and_where_its_sources_are(tmp_path: Path) -> None:
+    (tmp_path / "a page.xml").write_text("page")
+    argv = ["cp", "--", "{sources[page]}", "{run}/{cpus}-{index}"]
+    sources = {"page": str(tmp_path / "a page.xml")}
+    run = make_run(
+        tmp_path / "run", shell("first", "", argv=argv, sources=sources, outputs=["1-{index}"])
+    )
+    execute(run, run.plan.step("first"))
+    assert (run.path / "1-0").read_text() == "page"

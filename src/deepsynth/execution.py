@@ -140,7 +140,17 @@ def command_line(run: Run, step: Step, index: int = 0) -> list[str]:
     Raises:
         MissingDependency: Its environment is not installed.
     """
-    argv = [part.format(run=run.path, index=index, python="{python}") for part in step.argv]
+    sources = {name: run.source(step, name) for name in step.sources}
+    argv = [
+        part.format(
+            run=run.path,
+            index=index,
+            cpus=step.resources.cpus,
+            sources=sources,
+            python="{python}",
+        )
+        for part in step.argv
+    ]
     return get_environment(step.environment).command(argv)
 
 

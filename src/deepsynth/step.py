@@ -26,7 +26,8 @@ class Step(Section):
     """One command line of a plan.
 
     In `argv` and `outputs`, `{python}` stands for the interpreter of the step's environment,
-    `{run}` for the run folder and `{index}` for the element of an array.
+    `{run}` for the run folder and `{index}` for the element of an array; in `argv` also `{cpus}`
+    for the cores it was given and `{sources[NAME]}` for the place of a source.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
