@@ -13,7 +13,6 @@ from deepsynth import durable, receipts, storage
 from deepsynth.errors import DeepSynthError, JobError, RequestError, RunError
 from deepsynth.run import Run
 from deepsynth.runners import get_runner
-from deepsynth.runners.flyte import cli
 from deepsynth.runners.flyte.cluster import FlyteRunner
 from deepsynth.runners.flyte.failure import as_flyte, from_flyte
 from deepsynth.runners.flyte.layout import expected_key, makers
@@ -21,6 +20,7 @@ from deepsynth.runners.flyte.local import load_workflow
 from deepsynth.runners.flyte.settings import FlyteSettings, load_settings
 from deepsynth.runners.flyte.workflow import version_of, workflow_text, write_workflow
 from deepsynth.step import Plan, Step
+from deepsynth.verbs.flyte import deploy
 from tests import tickets
 
 SETTINGS = """
@@ -129,7 +129,7 @@ def test_a_dry_run_of_deploy_needs_no_network(
     tickets_job: Path, flyte_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (flyte_home / "flyte.yaml").write_text(SETTINGS)
-    cli.deploy(tickets_job, dry_run=True)
+    deploy(tickets_job, dry_run=True)
     told = capsys.readouterr().out
     assert "async def download_dataset(key: str, source_data: Dir) -> Dir:" in told
     assert "store='s3://bucket/deepsynth'" in told
