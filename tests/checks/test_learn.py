@@ -93,4 +93,4 @@ def test_what_cannot_fit_is_an_error(limit: float | None, errors: int) -> None:
     findings = check_budget(Budget(60.0, 1.0, 1_000_000, "cpu"), limit)
     assert sum(finding.severity is Severity.ERROR for finding in findings) == errors
     assert "1.00 M trainable parameters" in findings[0].what
-    assert "60 s" in findings[0].what
+    assert "60 s" in findings[1].what

@@ -336,7 +336,7 @@ def test_check_lists_what_is_wrong_with_its_lines(tmp_path: Path) -> None:
         in (found["label-conflict"]["examples"])
     )
     assert "updates" in found["ledger"]["what"]
-    assert "of training on this machine" in found["budget"]["what"]
+    assert "of training on this machine" in found["budget-time"]["what"]
     assert "are cut at max_length" in found["tokens"]["what"]
     assert "learn-overfit" not in found
     assert list(runs.iterdir()) == []

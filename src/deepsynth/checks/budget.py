@@ -96,9 +96,16 @@ def check_budget(budget: Budget, limit_gb: float | None) -> list[Finding]:
             "budget",
             budget.device,
             f"{budget.parameters / 1e6:.2f} M trainable parameters, about "
-            f"{budget.memory_gb:.2g} GB of memory and {duration(budget.seconds)} of training "
-            "on this machine (estimated from a few updates, without evaluation).",
-        )
+            f"{budget.memory_gb:.2g} GB of memory.",
+        ),
+        Finding(
+            Severity.INFO,
+            "budget-time",
+            budget.device,
+            f"About {duration(budget.seconds)} of training on this machine "
+            "(estimated from a few updates, without evaluation).",
+            measured=True,
+        ),
     ]
     if limit_gb is not None and budget.memory_gb > limit_gb:
         findings.append(

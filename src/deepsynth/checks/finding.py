@@ -30,6 +30,8 @@ class Finding:
         what: One sentence, with the figures.
         fix: What to do about it; empty for facts that need nothing done.
         examples: At most a handful of places or values that show it.
+        measured: It tells a time that was measured, so it is another one in every run: it is kept
+            among the events of the run, not in a file that a step makes.
     """
 
     severity: Severity
@@ -38,10 +40,13 @@ class Finding:
     what: str
     fix: str = ""
     examples: tuple[str, ...] = field(default=())
+    measured: bool = field(default=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The finding as plain data, severity by its lower-case name."""
-        return {**asdict(self), "severity": self.severity.name.lower()}
+        entry = {**asdict(self), "severity": self.severity.name.lower()}
+        del entry["measured"]
+        return entry
 
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> Finding:

@@ -8,7 +8,6 @@ is meant to be trained.
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,14 +28,12 @@ class Overfit:
         last: Loss after the last.
         updates: Updates made; fewer than allowed when it fell early.
         without_gradient: Trainable tensors that no gradient reached.
-        seconds: Wall time.
     """
 
     first: float
     last: float
     updates: int
     without_gradient: list[str]
-    seconds: float
 
 
 def overfit_one_batch(
@@ -50,7 +47,6 @@ def overfit_one_batch(
         learning_rate: Of AdamW.
         updates: At most so many.
     """
-    started = time.perf_counter()
     # eval() switches dropout off; gradients flow all the same.
     model.eval()
     trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
@@ -75,8 +71,7 @@ def overfit_one_batch(
         torch.nn.utils.clip_grad_norm_(trainable.values(), 1.0)
         optimiser.step()
         done = update + 1
-    seconds = time.perf_counter() - started
-    return Overfit(first, last, done, untouched, seconds)
+    return Overfit(first, last, done, untouched)
 
 
 def check_learning(result: Overfit) -> list[Finding]:
@@ -95,7 +90,7 @@ def check_learning(result: Overfit) -> list[Finding]:
         )
     story = (
         f"the loss on one batch went from {result.first:.3g} to {result.last:.3g} "
-        f"in {result.updates} updates ({result.seconds:.1f} s)."
+        f"in {result.updates} updates."
     )
     if not result.last <= ENOUGH * result.first:
         findings.append(

@@ -9,14 +9,34 @@ from typing import Any
 from deepsynth import durable
 from deepsynth.checks.finding import Finding, Severity
 from deepsynth.errors import DataError
+from deepsynth.run import Run
 
 FINDINGS = "findings.json"
 
 
 def write_findings(folder: Path, findings: Iterable[Finding]) -> None:
-    """Write `findings.json` in `folder`, worst first."""
+    """Write `findings.json` in `folder`, worst first, without what was measured by the clock."""
     folder.mkdir(parents=True, exist_ok=True)
-    durable.write_json(folder / FINDINGS, [finding.as_dict() for finding in by_severity(findings)])
+    kept = [finding.as_dict() for finding in by_severity(findings) if not finding.measured]
+    durable.write_json(folder / FINDINGS, kept)
+
+
+def record_measured(run: Run, step: str, findings: Iterable[Finding]) -> None:
+    """Put the findings that tell a measured time among the events of a run."""
+    for finding in findings:
+        if finding.measured:
+            run.event("finding", step=step, finding=finding.as_dict())
+
+
+def measured_findings(run: Run, step: str) -> list[Finding]:
+    """What `record_measured` recorded when the step was done last."""
+    found: list[Finding] = []
+    for event in run.events():
+        if event.get("step") == step and event["kind"] == "step_started":
+            found = []
+        elif event.get("step") == step and event["kind"] == "finding":
+            found.append(Finding.from_dict(event["finding"]))
+    return found
 
 
 def read_findings(folder: Path) -> list[Finding]:

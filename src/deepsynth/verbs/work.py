@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from deepsynth.checks import Finding, Severity, worst
-from deepsynth.checks.report import by_severity, read_findings
+from deepsynth.checks.report import by_severity, measured_findings, read_findings
 from deepsynth.display import RunDisplay
 from deepsynth.errors import (
     EXIT_REQUEST,
@@ -196,7 +196,7 @@ def _check(run: Run, quiet: bool) -> list[Finding]:
         findings = read_findings(run.path / "checks")
         if worst(findings) is not Severity.ERROR:
             raise
-    return by_severity(read_findings(run.path / "checks"))
+    return by_severity([*read_findings(run.path / "checks"), *measured_findings(run, "check")])
 
 
 def _show_plan(job: Path, overrides: tuple[str, ...], name: str | None, on: str | None) -> int:

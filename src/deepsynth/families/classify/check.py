@@ -13,7 +13,12 @@ import numpy as np
 
 from deepsynth.checks import Finding, Severity
 from deepsynth.checks.ledger import check_ledger, ledger
-from deepsynth.checks.report import read_findings, refuse_errors, write_findings
+from deepsynth.checks.report import (
+    read_findings,
+    record_measured,
+    refuse_errors,
+    write_findings,
+)
 from deepsynth.dataset.neardup import normalise
 from deepsynth.execution import step_process
 from deepsynth.families.classify.job import ClassifyJob
@@ -257,6 +262,7 @@ def main(run: Run) -> None:
     findings += check_classes(splits, labels)
     findings += check_duplicates(splits, labels)
     findings += check_training(run, job, splits, labels)
+    record_measured(run, "check", findings)
     write_findings(run.path / "checks", findings)
     refuse_errors(findings)
 

@@ -12,7 +12,12 @@ from typing import Any, cast
 from deepsynth import durable
 from deepsynth.checks import Finding, Severity
 from deepsynth.checks.ledger import check_ledger
-from deepsynth.checks.report import read_findings, refuse_errors, write_findings
+from deepsynth.checks.report import (
+    read_findings,
+    record_measured,
+    refuse_errors,
+    write_findings,
+)
 from deepsynth.execution import step_process
 from deepsynth.families.summarize.check_pages import (
     check_geometry,
@@ -123,6 +128,7 @@ def main(run: Run) -> None:
         from deepsynth.families.summarize.learn import check_learns
 
         findings += check_learns(run, job, config, train)
+    record_measured(run, "check", findings)
     write_findings(folder, findings)
     refuse_errors(findings)
 
