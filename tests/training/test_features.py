@@ -60,6 +60,24 @@ def test_index_lines_without_their_bytes_are_not_trusted(tmp_path: Path) -> None
     assert "b" not in store(tmp_path)
 
 
+def test_a_disk_that_fills_up_is_one_message_and_loses_nothing(tmp_path: Path) -> None:
+    first = store(tmp_path)
+    first.add([("a", features(1))])
+    data = first.folder / "features.bin"
+    kept = data.rename(tmp_path / "kept")
+    data.symlink_to("/dev/full")
+    with pytest.raises(RequestError, match="the disk is full") as caught:
+        first.add([("b", features(2))])
+    assert "train.cache_dir" in (caught.value.hint or "")
+    assert "b" not in first
+    data.unlink()
+    kept.rename(data)
+    again = store(tmp_path)
+    assert torch.equal(again["a"], features(1))
+    again.add([("b", features(2))])
+    assert torch.equal(store(tmp_path)["b"], features(2))
+
+
 def test_space_is_asked_for_in_advance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = store(tmp_path)
     assert "1,000 pages to encode" in require_space(cache, 1000, 257, 1.0)

@@ -11,8 +11,13 @@ import torch
 from deepsynth.training import get_lora_preset
 from deepsynth.training.config import LoraSettings
 from deepsynth.training.lora import place_lora
-from deepsynth.training.vlm_data import PageCollator, PageSamples, bytes_fit
-from deepsynth.training.vlm_features import FeatureStore, encode_pages, page_encoder
+from deepsynth.training.vlm_data import IGNORED, PageCollator, PageSamples, bytes_fit
+from deepsynth.training.vlm_features import (
+    FeatureStore,
+    encode_pages,
+    page_encoder,
+    release_encoder,
+)
 from deepsynth.training.vlm_model import load_model, load_processor, page_view
 from deepsynth.training.vlm_session import _recompute_activations
 from deepsynth.training.vlm_trainer import batch_loss, generate
@@ -48,18 +53,25 @@ class Bench:
         store = self.store if pages == "features" else None
         return PageCollator(self.processor, self.view, "Summarise.", pages=pages, features=store)
 
-    def measure(self, pages: Any, target_only: bool) -> tuple[float, dict[str, torch.Tensor]]:
-        """Loss and every gradient of one batch of all four samples."""
+    def measure(
+        self, pages: Any, target_only: bool, batches: tuple[tuple[int, ...], ...] = ((0, 1, 2, 3),)
+    ) -> tuple[float, dict[str, torch.Tensor]]:
+        """Loss and every gradient of all four samples, each token counting the same."""
         self.model.zero_grad()
-        batch = self.collator(pages)([self.samples[i] for i in range(4)])
-        loss = batch_loss(self.model, batch, self.processor, target_only)
-        loss.backward()
+        total = sum(len(self.plain.target_ids(text)) for text in self.samples.summaries())
+        loss = torch.tensor(0.0)
+        for indices in batches:
+            batch = self.collator(pages)([self.samples[i] for i in indices])
+            share = int((batch["labels"] != IGNORED).sum()) / total
+            part = batch_loss(self.model, batch, self.processor, target_only) * share
+            part.backward()
+            loss += part.detach()
         gradients = {
             name: weight.grad.clone()
             for name, weight in self.model.named_parameters()
             if weight.grad is not None
         }
-        return float(loss.detach()), gradients
+        return float(loss), gradients
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +114,26 @@ def test_recomputed_activations_give_the_same(tiny: Path, tmp_path: Path) -> Non
     bench.model.train()
     _recompute_activations(bench.model.get_base_model())
     assert_same(bench.measure("features", True), wanted)
+
+
+@pytest.mark.parametrize("architecture", ["tiny", "llava"])
+def test_a_model_without_its_encoder_trains_the_same_on_cached_features(
+    architecture: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    bench = Bench(request.getfixturevalue(architecture), "balanced", tmp_path)
+    wanted = bench.measure("features", True)
+    core = bench.model.get_base_model()
+    before = sum(p.numel() for p in core.parameters())
+    assert release_encoder(core) > 0
+    assert sum(p.numel() for p in core.parameters()) < before
+    assert_same(bench.measure("features", True), wanted)
+
+
+def test_how_samples_are_batched_and_padded_changes_no_gradient(bench: Bench) -> None:
+    """What grouping by length does: other batches, less padding, the same sum."""
+    one_by_one = ((0,), (1,), (2,), (3,))
+    assert_same(bench.measure("features", True, one_by_one), bench.measure("features", True))
+    assert_same(bench.measure("features", True, ((2, 0), (3, 1))), bench.measure("pixels", False))
 
 
 def test_summaries_from_cached_features_are_those_from_pixels(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
+from deepsynth import durable
 from deepsynth.errors import DataError, DeepSynthError, JobError, ModelError
 from deepsynth.training import TrainerConfig, create_trainer
 from deepsynth.training.adapters import load_adapter
@@ -115,35 +117,54 @@ def test_a_checkpoint_cut_short_is_passed_over(tiny: Path, tmp_path: Path) -> No
     assert create_trainer(config).train(rows(2), resume=True).metrics["updates"] == 6
 
 
-def test_a_loss_that_is_no_number_stops_and_names_the_row(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from deepsynth.training import vlm_trainer
+class SpoilCache(TrainerCallback):
+    """Once a checkpoint is whole, the cached features of one page become NaN."""
 
-    plain = vlm_trainer.label_inputs
+    def __init__(self, cache: Path, page_bytes: bytes) -> None:
+        self._cache = cache
+        self._key = hashlib.sha256(page_bytes).hexdigest()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if last_complete(Path(args.output_dir)) is None:
+            return
+        (index,) = self._cache.glob("*/index.jsonl")
+        places = {key: (offset, n) for key, offset, n in durable.read_lines(index)}
+        offset, tokens = places[self._key]
+        with (index.parent / "features.bin").open("r+b") as data:
+            data.seek(offset)
+            data.write(torch.full((tokens, 64), float("nan")).numpy().tobytes())
+
+
+def test_a_loss_that_is_no_number_stops_and_names_the_row(tiny: Path, tmp_path: Path) -> None:
     config = settings(tiny, tmp_path, epochs=8.0, batch_size=2, evaluations=8)
-    training = create_trainer(config)
-
-    def poisoned(
-        model: Any, batch: dict[str, Any], processor: Any, target_only: bool = True
-    ) -> Any:
-        fields = vlm_trainer.model_inputs(
-            vlm_trainer.plain_model(model),
-            {k: v for k, v in batch.items() if k not in ("labels", "sample_index")},
-            processor,
-        )
-        bad = batch["sample_index"] == 3
-        if bool(bad.any()) and (tmp_path / "out" / "checkpoint-2" / "complete.json").exists():
-            fields["inputs_embeds"] = fields["inputs_embeds"].masked_fill(
-                bad.view(-1, 1, 1), float("nan")
-            )
-        return fields | plain(batch["labels"], target_only)
-
-    monkeypatch.setattr(vlm_trainer, "loss_inputs", poisoned)
+    folder = tmp_path / "out"
+    samples = PageSamples(rows(4), "dataset")
+    session = open_session(config, samples, tmp_path / "unused")
+    spoil = SpoilCache(tmp_path / "cache", rows(4)[3]["images"][0])
+    trainer = make_trainer(session, samples, None, folder, [MarkWhole(), spoil])
     with pytest.raises(DeepSynthError, match="not a number at update") as caught:
-        training.train(rows(4))
+        fit(session, trainer, folder, tmp_path / "model", resume=False)
     assert str(caught.value.where) == "dataset, row 3"
-    assert last_complete(tmp_path / "out") is not None
+    assert last_complete(folder) is not None
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_page_damaged_in_the_middle_is_named_by_its_row(
+    cached: bool, workers: int, tiny: Path, tmp_path: Path
+) -> None:
+    damaged = rows(3)
+    data = bytearray(damaged[1]["images"][0])
+    data[len(data) // 2] ^= 0xFF
+    damaged[1]["images"] = [bytes(data)]
+    config = settings(tiny, tmp_path, cache_features=cached, num_workers=workers)
+    with pytest.raises(DataError, match="a page is no readable image") as caught:
+        create_trainer(config).train(damaged)
+    message = str(caught.value)
+    assert message.startswith("dataset, row 1: ")
+    assert "deepsynth check" in message
+    assert "Traceback" not in message
 
 
 def test_a_second_architecture_trains_and_comes_back(llava: Path, tmp_path: Path) -> None:
@@ -202,6 +223,17 @@ def test_no_samples_and_no_pages_are_data_errors(tiny: Path, tmp_path: Path) -> 
         create_trainer(settings(tiny, tmp_path)).train([])
     with pytest.raises(DataError, match="not one sample has a page"):
         create_trainer(settings(tiny, tmp_path)).train([{"images": [], "summary": "a"}])
+
+
+def test_the_encoder_is_let_go_once_every_page_is_cached(tiny: Path, tmp_path: Path) -> None:
+    config = settings(tiny, tmp_path)
+    session = open_session(config, PageSamples(rows(2), "rows"), tmp_path / "unused")
+    assert not any("vision_tower" in name for name, _ in session.model.named_parameters())
+    assert any("encoder not kept" in line for line in session.decided)
+    for more in ({"preset": "none"}, {"cache_features": False}):
+        config = settings(tiny, tmp_path, **more)
+        whole = open_session(config, PageSamples(rows(2), "rows"), tmp_path / "unused").model
+        assert any("vision_tower" in name for name, _ in whole.named_parameters())
 
 
 def test_vision_that_trains_cannot_be_cached(tiny: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepsynth import durable
-from deepsynth.errors import JobError, Stopped
+from deepsynth.errors import DeepSynthError, JobError, Stopped
 from deepsynth.training.adapters import BASE_FILE
 from deepsynth.training.checkpoints import is_complete, last_complete, updates_of
 from deepsynth.training.config import TrainerConfig
@@ -163,7 +163,10 @@ def fit(
         What was made, or None after a stop.
     """
     start = last_complete(folder) if resume else None
-    output = trainer.train(resume_from_checkpoint=str(start) if start else None)
+    try:
+        output = trainer.train(resume_from_checkpoint=str(start) if start else None)
+    except DeepSynthError as error:
+        raise _in_its_own_words(error) from None
     # The process that saves marks a checkpoint as whole last; nobody looks for it before.
     trainer.accelerator.wait_for_everyone()
     if stopped():
@@ -181,6 +184,14 @@ def fit(
     if trainer.accelerator.is_main_process:
         export_checkpoint(session, checkpoint, target)
     return TrainResult(target, metrics, checkpoint)
+
+
+def _in_its_own_words(error: DeepSynthError) -> DeepSynthError:
+    """An error from a process that loads data, without the traceback torch puts around it."""
+    kind = type(error)
+    _, found, said = error.what.rpartition(f"{kind.__module__}.{kind.__qualname__}: ")
+    what, _, hint = said.strip().partition("\n")
+    return kind(what, hint=hint.strip() or None) if found else error
 
 
 def export_checkpoint(session: Session, checkpoint: Path, target: Path) -> None:

@@ -23,11 +23,12 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Page:
-    """A page: its identity, its size, and its encoded bytes unless they are not needed."""
+    """A page: its identity, its size, its encoded bytes unless they are not needed, its row."""
 
     key: str
     size: tuple[int, int]
     data: bytes = b""
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,9 @@ class PageCollator:
         import torch
 
         if self.pages == "pixels":
-            images = [[decode_page(p.data).convert("RGB") for p in s.pages] for s in samples]
+            images = [
+                [decode_page(p.data, p.where).convert("RGB") for p in s.pages] for s in samples
+            ]
             texts = [self.prompt_text(len(sample.pages)) for sample in samples]
             encoded = self.processor(
                 images=images,
@@ -188,7 +191,7 @@ class PageCollator:
         }
         every = [page for sample in samples for page in sample.pages]
         if self.pages == "bytes":
-            batch["page_bytes"] = torch.stack([_grey(page.data) for page in every])
+            batch["page_bytes"] = torch.stack([_grey(page) for page in every])
         else:
             batch["page_features"] = torch.cat([self.features[page.key] for page in every])
         return batch
@@ -253,7 +256,7 @@ def bytes_fit(processor: Any, view: PageView, page: Page) -> bool:
         type(images).__name__.startswith("DeepseekOcr2ImageProcessor")
         and bool(view.call)
         and page.size == (view.size, view.size)
-        and decode_page(page.data).mode == "L"
+        and decode_page(page.data, page.where).mode == "L"
     )
 
 
@@ -274,11 +277,11 @@ def normalise_pages(page_bytes: Any, processor: Any, dtype: Any) -> Any:
     return ((grey - mean) / std).to(dtype)
 
 
-def _grey(page: bytes) -> Any:
+def _grey(page: Page) -> Any:
     import numpy as np
     import torch
 
-    return torch.from_numpy(np.array(decode_page(page), dtype=np.uint8))
+    return torch.from_numpy(np.array(decode_page(page.data, page.where), dtype=np.uint8))
 
 
 def _images(row: Mapping[str, Any]) -> Sequence[Any]:
@@ -301,7 +304,7 @@ def _page(image: Any, where: str) -> Page:
             where=where,
             hint="Find all of them: deepsynth check; then generate those shards again.",
         ) from None
-    return Page(hashlib.sha256(data).hexdigest(), size, data)
+    return Page(hashlib.sha256(data).hexdigest(), size, data, where)
 
 
 def _encoded(image: Any, where: str) -> bytes:

@@ -9,6 +9,7 @@ after its bytes are on disk, so an interrupted pass goes on where it stopped.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import mmap
@@ -24,6 +25,7 @@ from deepsynth.errors import RequestError
 from deepsynth.training.vlm_data import Page, PageSamples, Sample
 
 _DATA, _INDEX, _LOCK = "features.bin", "index.jsonl", ".lock"
+_ELSEWHERE = "Set train.cache_features: false, or another train.cache_dir"
 
 
 def default_cache() -> Path:
@@ -75,10 +77,27 @@ class FeatureStore:
         return self.__dict__ | {"_map": None}
 
     def add(self, entries: Iterable[tuple[str, Any]]) -> None:
-        """Append features; on disk when this returns."""
+        """Append features; on disk when this returns.
+
+        Raises:
+            RequestError: The disk is full; what was stored before stays.
+        """
+        try:
+            self._append(entries)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise RequestError(
+                "the disk is full; the features written so far are kept.",
+                where=self.folder,
+                hint=f"Free some space and train again. Or: {_ELSEWHERE}.",
+            ) from None
+
+    def _append(self, entries: Iterable[tuple[str, Any]]) -> None:
         import torch
 
         lines: list[str] = []
+        places: dict[str, tuple[int, int]] = {}
         self._map = None
         with (self.folder / _DATA).open("ab") as data:
             for key, features in entries:
@@ -86,7 +105,7 @@ class FeatureStore:
                 block = features.detach().to("cpu", self._dtype).contiguous()
                 data.write(memoryview(block.view(torch.uint8).numpy()).cast("B"))
                 lines.append(json.dumps([key, offset, tokens]))
-                self._places[key] = (offset, tokens)
+                places[key] = (offset, tokens)
             data.flush()
             os.fsync(data.fileno())
         with (self.folder / _INDEX).open("a", encoding="utf-8") as index:
@@ -94,6 +113,7 @@ class FeatureStore:
             index.write("".join(f"\n{line}" for line in lines))
             index.flush()
             os.fsync(index.fileno())
+        self._places |= places
 
     @contextmanager
     def alone(self) -> Generator[None]:
@@ -125,19 +145,18 @@ def require_space(store: FeatureStore, pages: int, tokens: int, max_gb: float) -
     total = needed + store.bytes_needed(len(store), tokens)
     free = shutil.disk_usage(store.folder).free
     said = f"{pages:,} pages to encode, {needed / 1e9:.2f} GB in {store.folder}"
-    hint = "Set train.cache_features: false, or another train.cache_dir"
     if total > max_gb * 1e9:
         raise RequestError(
             f"the feature cache would take {total / 1e9:.1f} GB, more than train.cache_max_gb "
             f"({max_gb:g}).",
             where=store.folder,
-            hint=f"{hint}, or raise train.cache_max_gb.",
+            hint=f"{_ELSEWHERE}, or raise train.cache_max_gb.",
         )
     if needed > 0.95 * free:
         raise RequestError(
             f"the feature cache needs {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB.",
             where=store.folder,
-            hint=f"{hint} on a larger disk.",
+            hint=f"{_ELSEWHERE} on a larger disk.",
         )
     return said
 
@@ -211,6 +230,27 @@ def image_features(core: Any, inputs: dict[str, Any]) -> list[Any]:
     output = core.get_image_features(**inputs, return_dict=True)
     features = getattr(output, "pooler_output", output)
     return [one.reshape(-1, one.shape[-1]) for one in features]
+
+
+def release_encoder(core: Any) -> int:
+    """Take the vision encoder out of a model whose pages are all cached, to free its memory.
+
+    For a model that trains by LoRA alone: what it saves is the adapter, which has nothing of the
+    encoder. Afterwards it can be given features, and no page.
+
+    Args:
+        core: The transformers model.
+
+    Returns:
+        Bytes of the weights let go.
+    """
+    freed = 0
+    words = core.get_input_embeddings()
+    for name, child in list(core.base_model.named_children()):
+        if "language_model" not in name and words not in child.modules():
+            freed += sum(p.numel() * p.element_size() for p in child.parameters())
+            delattr(core.base_model, name)
+    return freed
 
 
 def plain_model(model: Any) -> Any:

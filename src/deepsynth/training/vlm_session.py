@@ -24,6 +24,7 @@ from deepsynth.training.vlm_features import (
     encode_pages,
     page_encoder,
     plain_model,
+    release_encoder,
     require_space,
 )
 from deepsynth.training.vlm_model import (
@@ -39,6 +40,7 @@ from deepsynth.training.vlm_model import (
 from deepsynth.training.vlm_tiny import SCRATCH_PREFIX
 
 Announce = Callable[[str], None]
+_PRECISIONS = {"bf16": "bfloat16", "fp16": "float16", "no": "32 bits"}
 
 
 @dataclass
@@ -84,6 +86,7 @@ def open_session(
     say: Announce = lambda line: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     more: tuple[PageSamples, ...] = (),
+    keep_encoder: bool = False,
 ) -> Session:
     """Load the model, place what trains, fix the geometry, encode pages if that is wanted.
 
@@ -94,6 +97,7 @@ def open_session(
         say: Told every decision as one line.
         progress: Told how many samples are encoded, and of how many.
         more: Further samples whose pages go into the cache, such as those of validation.
+        keep_encoder: Keep the vision encoder in memory even when every page is cached.
     """
     from transformers import set_seed
 
@@ -126,7 +130,11 @@ def open_session(
     first = _first_page(samples)
     view = page_view(processor, first.size, config.tiles)
     collator = PageCollator(processor, view, config.prompt, config.max_target_tokens)
-    decided = [f"precision {precision}", f"one page of {view.page} px is {view.tokens} tokens"]
+    width, height = view.page
+    decided = [
+        f"computed in {_PRECISIONS[precision]}",
+        f"one page of {width}x{height} px is {view.tokens} tokens",
+    ]
     estimate = memory_estimate(model, config, view.tokens * len(samples[0].pages), precision)
     checkpointing = config.gradient_checkpointing
     if checkpointing == "auto":
@@ -147,6 +155,9 @@ def open_session(
     if config.cache_features is not False and not config.lora.vision:
         identity = (encoder, processor_fingerprint(processor, view), precision)
         _cache_features(session, identity, (samples, *more), say, progress)
+        if collator.pages == "features" and lora and not keep_encoder:
+            freed = release_encoder(plain_model(model))
+            decided.append(f"vision encoder not kept in memory: {freed / 1e6:,.1f} MB less")
     elif config.uint8_pages and bytes_fit(processor, view, first):
         collator.pages = "bytes"
     decided.append(f"pages enter the batch as {collator.pages}")

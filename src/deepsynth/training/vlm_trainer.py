@@ -150,10 +150,9 @@ class VlmTrainer(Trainer):
                 loss = batch_loss(model, batch, self.collator.processor)
             if not torch.isfinite(loss):
                 bad.append(index)
-        rows = ", ".join(map(str, bad or indices))
         raise DeepSynthError(
             f"the loss is not a number at update {self.state.global_step + 1}.",
-            where=f"{self.samples.name}, row {rows}",
+            where="; ".join(self.samples.where(index) for index in bad or indices),
             hint="Look at that page and its summary; if they are sound, lower train.learning_rate "
             "or train in bf16 instead of fp16. The last good checkpoint is kept.",
         )

@@ -46,7 +46,7 @@ def check_learns(
 
     few = samples.head(max(4, config.batch_size or 1))
     config = config.model_copy(update={"moe": config.moe.model_copy(update={"load_balancing": 0})})
-    session = open_session(config, few, run.path / "base")
+    session = open_session(config, few, run.path / "base", keep_encoder=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     session.model.to(device)
     if session.is_lora:
