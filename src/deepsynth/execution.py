@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -40,8 +40,11 @@ GRACE_SECONDS = 120
 
 _LEAST_FREE = 256 * 1024
 """Bytes; a disk with less has no room for what any step writes."""
-_LIFELINE = "DEEPSYNTH_LIFELINE"
+LIFELINE = "DEEPSYNTH_LIFELINE"
 """Environment variable with the descriptor that reads as ended once the runner is gone."""
+LOCKS = "DEEPSYNTH_LOCKS"
+"""Environment variable with descriptors, parted by commas, that hold locks as long as a step lives.
+"""
 
 Outcome = Literal["done", "skipped"]
 
@@ -51,7 +54,7 @@ def execute(
     step: Step,
     index: int = 0,
     *,
-    lock: int | None = None,
+    locks: Sequence[int] = (),
     tick: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Do one element of a step unless its receipt says it was done.
@@ -60,8 +63,8 @@ def execute(
         run: The run it belongs to.
         step: The step.
         index: Which element of a sharded step.
-        lock: Descriptor of the run's lock; the command inherits it, so the run stays locked as
-            long as anything of it is alive.
+        locks: Descriptors of locks, such as the run's; the command inherits them, so the run stays
+            locked as long as anything of it is alive.
         tick: Called several times a second while the command runs, to show progress.
 
     Raises:
@@ -77,7 +80,7 @@ def execute(
     _clear(run, step, key, index)
     run.event("step_started", step=step.name, index=index)
     started = time.time()
-    code = _run_command(run, step, index, lock, tick)
+    code = _run_command(run, step, index, locks, tick)
     if code != 0:
         error = _failure(run, step, code)
         run.event("step_failed", step=step.name, index=index, error=error.as_dict())
@@ -155,7 +158,7 @@ def command_line(run: Run, step: Step, index: int = 0) -> list[str]:
 
 
 def _run_command(
-    run: Run, step: Step, index: int, lock: int | None, tick: Callable[[], None]
+    run: Run, step: Step, index: int, locks: Sequence[int], tick: Callable[[], None]
 ) -> int:
     environment = os.environ | {
         "DEEPSYNTH_STEP": step.name,
@@ -165,14 +168,14 @@ def _run_command(
     }
     command = command_line(run, step, index)
     log = run.path / "logs" / f"{step.name}.log"
-    with log.open("ab") as output, _lifeline() as lifeline:
+    with log.open("ab") as output, lifeline() as alive:
         child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environment | {_LIFELINE: str(lifeline)},
-            pass_fds=(lifeline,) if lock is None else (lifeline, lock),
+            env=environment | {LIFELINE: str(alive)},
+            pass_fds=(alive, *locks),
             start_new_session=True,
         )
         try:
@@ -191,7 +194,7 @@ def _run_command(
 
 
 @contextmanager
-def _lifeline() -> Generator[int, None, None]:
+def lifeline() -> Generator[int, None, None]:
     """A descriptor that reads as ended once this process is gone, however it went.
 
     A step that asks for its parent's process number may ask too late: the runner can be killed
@@ -253,9 +256,7 @@ def step_process(function: Callable[[Run], None]) -> NoReturn:
     name = os.environ.get("DEEPSYNTH_STEP")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, raise_stopped)
-    if _LIFELINE in os.environ:
-        lifeline = int(os.environ[_LIFELINE])
-        threading.Thread(target=_stop_with_runner, args=(lifeline,), daemon=True).start()
+    _watch_runner()
     if len(sys.argv) != 2:
         print("usage: python -m MODULE RUN", file=sys.stderr)
         sys.exit(EXIT_REQUEST)
@@ -318,8 +319,15 @@ def _tell(run: Run, name: str | None, error: DeepSynthError) -> None:
         traceback.print_exc()
 
 
-def _stop_with_runner(lifeline: int) -> None:
-    os.read(lifeline, 1)
+def _watch_runner() -> None:
+    """Stop this process when the runner that started it is gone."""
+    if LIFELINE in os.environ:
+        descriptor = int(os.environ[LIFELINE])
+        threading.Thread(target=_stop_with_runner, args=(descriptor,), daemon=True).start()
+
+
+def _stop_with_runner(descriptor: int) -> None:
+    os.read(descriptor, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -327,9 +335,11 @@ def main(argv: list[str] | None = None) -> int:
     """`python -m deepsynth.step RUN NAME [INDEX]`: one step, with receipts."""
     path, name, *index = argv if argv is not None else sys.argv[1:]
     signal.signal(signal.SIGTERM, raise_stopped)
+    locks = [int(descriptor) for descriptor in os.environ.get(LOCKS, "").split(",") if descriptor]
+    _watch_runner()
     try:
         run = Run.open(Path(path))
-        execute(run, run.plan.step(name), int(index[0]) if index else 0)
+        execute(run, run.plan.step(name), int(index[0]) if index else 0, locks=locks)
     except DeepSynthError as error:
         print(error, file=sys.stderr)
         return error.exit_code

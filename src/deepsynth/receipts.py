@@ -32,6 +32,17 @@ def step_key(run: Run, step: Step) -> str:
     """
     sources = {name: durable.digest(run.source(step, name)) for name in step.sources}
     inputs = {name: durable.digest(run.path / name) for name in step.inputs}
+    return key_of(step, sources, inputs)
+
+
+def key_of(step: Step, sources: dict[str, Any], inputs: dict[str, Any]) -> str:
+    """The key of a step that reads files with these digests; see `durable.digest`.
+
+    Args:
+        step: The step.
+        sources: Digest of each of its sources, by name.
+        inputs: Digest of each of its inputs, by path in the run.
+    """
     return durable.sha256_value(
         {
             "deepsynth": __version__,

@@ -25,7 +25,7 @@ class LocalRunner:
             run.event("run_started", runner="local", pid=os.getpid())
             for step in steps:
                 for index in range(step.array):
-                    execute(run, step, index, lock=lock, tick=tick)
+                    execute(run, step, index, locks=[lock], tick=tick)
             run.event("run_done")
 
     def dry_run(self, run: Run, steps: list[Step]) -> str:
@@ -40,7 +40,7 @@ class LocalRunner:
         """Nothing that the run folder does not tell."""
         return []
 
-    def fetch(self, run: Run) -> None:
+    def fetch(self, run: Run, *, everything: bool = False) -> None:
         """Everything is here already."""
 
     def stop(self, run: Run) -> None:

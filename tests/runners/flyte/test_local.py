@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import threading
-import time
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from deepsynth import durable, receipts
-from deepsynth.errors import StepFailed, Stopped
-from deepsynth.execution import raise_stopped
+from deepsynth.errors import StepFailed
 from deepsynth.run import Run
 from deepsynth.runners import get_runner
 from deepsynth.status import run_state
 from deepsynth.step import Step
 from tests import tickets
 from tests.runners.flyte.conftest import small_chain
+from tests.runners.slurm import toy
 
 
 def run_on(place: str, run: Run, steps: list[Step] | None = None) -> Run:
@@ -128,39 +127,21 @@ def test_a_damaged_store_is_refused(
         run_on("flyte:local", make_run("again", *chain))
 
 
-def test_a_stop_reaches_the_step_and_its_checkpoint_is_taken_up(
-    make_run: Callable[..., Run],
-) -> None:
+def test_a_step_saves_and_ends_when_its_runner_is_killed(tmp_path: Path) -> None:
+    run = toy.make_run(tmp_path / "run", toy.counting(1200))
     script = (
-        "import pathlib, signal, sys, time\n"
-        "run = pathlib.Path(sys.argv[1]); work = run / 'steps' / 'train' / 'work'\n"
-        "work.mkdir(parents=True, exist_ok=True); mark = work / 'checkpoint'\n"
-        "def stop(*_):\n    mark.write_text('half'); sys.exit(130)\n"
-        "signal.signal(signal.SIGTERM, stop)\n"
-        "if not mark.exists():\n    print('waiting', flush=True); time.sleep(60)\n"
-        "(run / 'model').mkdir(); (run / 'model' / 'w').write_text(mark.read_text())\n"
+        "import sys\nfrom pathlib import Path\nfrom deepsynth.run import Run\n"
+        "from deepsynth.runners import get_runner\nrun = Run(Path(sys.argv[1]))\n"
+        "get_runner('flyte:local').run(run, run.plan.steps, lambda: None)\n"
     )
-    train = Step.model_validate(
-        {"name": "train", "argv": ["{python}", "-c", script, "{run}"], "outputs": ["model"]}
-    )
-    run = make_run("stopped", train)
-    kept = signal.signal(signal.SIGTERM, raise_stopped)
-    try:
-        threading.Thread(target=_stop_when, args=(run,), daemon=True).start()
-        with pytest.raises(Stopped):
-            run_on("flyte:local", run)
-    finally:
-        signal.signal(signal.SIGTERM, kept)
-    assert run_state(run).state == "stopped"
-    run_on("flyte:local", run)
-    assert (run.path / "model" / "w").read_text() == "half"
-
-
-def _stop_when(run: Run) -> None:
-    log = run.path / "logs" / "train.log"
-    while not (log.exists() and "waiting" in log.read_text()):
-        time.sleep(0.05)
-    os.kill(os.getpid(), signal.SIGTERM)
+    with subprocess.Popen([sys.executable, "-c", script, run.path]) as runner:
+        log = run.path / "logs" / "train.log"
+        tickets.wait_until(lambda: log.exists() and log.read_text())
+        runner.kill()
+    tickets.wait_until(lambda: not run.is_locked(), 20, "the step")
+    assert run_state(run).state == "interrupted"
+    (work,) = Path(os.environ["DEEPSYNTH_HOME"]).glob("flyte/work/*/run")
+    assert (work / "logs" / "train.log").read_text().splitlines()[-1].startswith("saved at")
 
 
 # Flyte leaves the template of its report page open.

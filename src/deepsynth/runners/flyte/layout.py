@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deepsynth import __version__, durable
+from deepsynth import receipts
 from deepsynth.step import Plan, Step
 
 
@@ -45,15 +45,10 @@ def expected_key(
         sources: Digest of each of its sources.
         files: Digest of every file other steps made, by path in the run.
     """
-    return durable.sha256_value(
-        {
-            "deepsynth": __version__,
-            "argv": step.argv,
-            "settings": step.settings,
-            "array": step.array,
-            "sources": {name: sources[name] for name in step.sources},
-            "inputs": {name: digest_below(files, name) for name in step.inputs},
-        }
+    return receipts.key_of(
+        step,
+        {name: sources[name] for name in step.sources},
+        {name: digest_below(files, name) for name in step.inputs},
     )
 
 

@@ -80,7 +80,7 @@ class FlyteLocalRunner(LocalRunner):
 
         settings = load_settings()
         store = settings.store or local_store()
-        with run.lock(), WATCH.of(run):
+        with run.lock() as lock, WATCH.of(run, lock):
             run.event("run_started", runner="flyte:local", pid=os.getpid())
             began = time.time()
             module = load_workflow(write_workflow(run, steps, settings, store))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from deepsynth import durable
 from deepsynth.errors import EXIT_STOPPED, DeepSynthError, RunError, StepFailed, Stopped
-from deepsynth.execution import GRACE_SECONDS
+from deepsynth.execution import GRACE_SECONDS, LIFELINE, LOCKS, lifeline
 from deepsynth.run import Run
 from deepsynth.step import Step
 
@@ -28,22 +29,24 @@ class Watch:
 
     Attributes:
         run: The run folder of the user, when the tasks run on the user's own machine.
+        lock: Descriptor of its lock.
         stopping: Set to ask all steps to save and end.
     """
 
     def __init__(self) -> None:
         self.run: Run | None = None
+        self.lock: int | None = None
         self.stopping = threading.Event()
 
     @contextmanager
-    def of(self, run: Run) -> Generator[None]:
-        """Show everything in `run` inside the block."""
-        self.run = run
+    def of(self, run: Run, lock: int) -> Generator[None]:
+        """Show everything in `run` inside the block; the steps inherit its lock."""
+        self.run, self.lock = run, lock
         self.stopping.clear()
         try:
             yield
         finally:
-            self.run = None
+            self.run = self.lock = None
 
 
 WATCH = Watch()
@@ -75,27 +78,30 @@ async def run_step(run: Run, step: Step, index: int, lock: int) -> None:
         StepFailed: It failed.
         Stopped: It was asked to stop.
     """
-    child = subprocess.Popen(
-        [sys.executable, "-m", "deepsynth.step", str(run.path), step.name, str(index)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        pass_fds=(lock,),
-    )
     tail = _Tail(run, step.name)
-    asked = False
-    try:
-        while child.poll() is None:
-            await asyncio.sleep(POLL_SECONDS)
-            tail.show()
-            if WATCH.stopping.is_set() and not asked:
+    locks = [lock] if WATCH.lock is None else [lock, WATCH.lock]
+    with lifeline() as alive:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "deepsynth.step", str(run.path), step.name, str(index)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {LIFELINE: str(alive), LOCKS: ",".join(map(str, locks))},
+            pass_fds=(alive, *locks),
+        )
+        asked = False
+        try:
+            while child.poll() is None:
+                await asyncio.sleep(POLL_SECONDS)
+                tail.show()
+                if WATCH.stopping.is_set() and not asked:
+                    child.terminate()
+                    asked = True
+        finally:
+            if child.poll() is None:
                 child.terminate()
-                asked = True
-    finally:
-        if child.poll() is None:
-            child.terminate()
-            child.wait(GRACE_SECONDS)
-        tail.show()
+                child.wait(GRACE_SECONDS)
+            tail.show()
     if child.returncode:
         raise _error(run, step, child.returncode)
 
