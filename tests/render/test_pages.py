@@ -1,6 +1,7 @@
 import random
 import shutil
 import subprocess
+import zlib
 
 import numpy as np
 import pytest
@@ -216,3 +217,15 @@ def test_lines_and_spaces_are_those_of_python():
         assert len(items) == len(expected)
         for item, word in zip(items, expected, strict=True):
             assert item == (drawn.read(word)[0] if isinstance(word, str) else word)
+
+
+@pytest.mark.parametrize("profile", ["standard", "small"])
+def test_the_checksum_added_up_from_words_is_that_of_the_page(articles, profile):
+    renderer = Renderer(PageSettings(profile=profile, mode="small"))
+    texts = [article["text"] for article in articles]
+    for text in [*texts, "# Ågotnes\n\n- (fjord) |_|\n\n" + "x" * 3000, "مرحبا", *texts[:3]]:
+        for page in renderer.render(text).pages:
+            start = page.index(b"IDAT")
+            size = int.from_bytes(page[start - 4 : start], "big")
+            rows = zlib.decompress(page[start + 4 : start + 4 + size])  # refuses a wrong one
+            assert len(rows) == 640 * (640 * renderer.settings.bits // 8 + 1)

@@ -15,6 +15,9 @@ Array = np.ndarray[Any, Any]
 
 ADVANCE, LEFT, RIGHT, TOP, BOTTOM = range(5)
 """Columns of the word table: cells to the next word, ink from and to (cells), rows from and to."""
+INK, INK_ROWS, INK_CELLS = range(3)
+"""Columns of the table of darkness: the sum of 255 - byte over a word; the same, each times its row
+in the word; the same, each times its cell."""
 END_OF_LINE, GAP, FIRST_KIND = -1, -2, -3
 """Items below zero: end of a line, a blank line, and a block of kind `FIRST_KIND - item`."""
 LINE_HEIGHT, INDENT, HANGING, SPACE = range(4)
@@ -24,6 +27,7 @@ NEXT_ITEM, KIND, STARTED = range(3)
 """Layout state carried from page to page: where we are, and in what."""
 WORD, X, Y = range(3)
 """Columns of the table of placed words."""
+_ADLER = 65521
 
 _compile: Any = njit(cache=True, nogil=True, boundscheck=False)
 
@@ -104,9 +108,21 @@ def lay_out_page(
 
 @_compile
 def draw_page(
-    placed: Array, count: int, words: Array, where: Array, pool: Array, page: Array
-) -> None:
-    """Whiten `page` (rows of one filter byte and the cells) and copy the placed words onto it."""
+    placed: Array,
+    count: int,
+    words: Array,
+    where: Array,
+    darkness: Array,
+    pool: Array,
+    page: Array,
+    blank: int,
+) -> int:
+    """Whiten `page` (rows of one filter byte and the cells) and copy the placed words onto it.
+
+    Returns the Adler-32 checksum of the page, given that of a `blank` one. Both its halves are sums
+    over the bytes, so each word adds what was worked out when it was drawn.
+    """
+    low, high = np.int64(blank & 0xFFFF), np.int64(blank >> 16)
     rows, stride = page.shape
     page[:] = 255
     for r in range(rows):
@@ -127,3 +143,8 @@ def draw_page(
                 flat[target + c] = pool[source + c]
             source += length
             target += np.uintp(stride)
+        after = rows * stride - (placed[i, Y] + words[w, TOP]) * stride - start
+        low -= darkness[w, INK]
+        high -= after * darkness[w, INK]
+        high += stride * darkness[w, INK_ROWS] + darkness[w, INK_CELLS]
+    return (high % _ADLER) << 16 | low % _ADLER

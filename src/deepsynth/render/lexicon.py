@@ -15,7 +15,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit  # pyright: ignore[reportMissingTypeStubs]
 
-from deepsynth.render.layout import ADVANCE, BOTTOM, END_OF_LINE, GAP, LEFT, RIGHT, TOP
+from deepsynth.render.layout import (
+    ADVANCE,
+    BOTTOM,
+    END_OF_LINE,
+    GAP,
+    INK,
+    INK_CELLS,
+    INK_ROWS,
+    LEFT,
+    RIGHT,
+    TOP,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -47,6 +58,7 @@ class Tables(NamedTuple):
         canvas: (rows, columns) to draw on; clear between words.
         words: Measures of every word, see `layout.ADVANCE`.
         where: Start of each word in the pool.
+        darkness: Of every word, for the checksum of a page, see `layout.INK`.
         pool: The bytes of all words.
         slots: Hash table: 0, or 1 + the number of a word. Its length is a power of two.
         keys: Characters of all words that can be looked up.
@@ -63,6 +75,7 @@ class Tables(NamedTuple):
     canvas: Array
     words: Array
     where: Array
+    darkness: Array
     pool: Array
     slots: Array
     keys: Array
@@ -102,7 +115,14 @@ def draw_word(
 
 @_compile
 def keep_word(
-    canvas: Array, box: Array, origin: int, bits: int, pool: Array, used: int, word: Array
+    canvas: Array,
+    box: Array,
+    origin: int,
+    bits: int,
+    pool: Array,
+    used: int,
+    word: Array,
+    darkness: Array,
 ) -> int:
     """Move the ink in `box` of `canvas` into `pool` as page bytes and clear it.
 
@@ -114,6 +134,7 @@ def keep_word(
         pool: Bytes of all words, to append to.
         used: Bytes of `pool` in use.
         word: The line of the word table to fill.
+        darkness: The line of the table of darkness to fill.
 
     Returns:
         The bytes of `pool` in use afterwards, or -1 when it is too small; nothing is moved then.
@@ -127,6 +148,7 @@ def keep_word(
     length = last - first
     if used + (bottom - top) * length > len(pool):
         return -1
+    darkness[:] = 0
     for r in range(top, bottom):
         ink = canvas[r, first * pixels : last * pixels]
         kept = pool[used : used + length]
@@ -139,6 +161,11 @@ def keep_word(
                 low = (np.int32(ink[np.uintp(2) * c + np.uintp(1)]) * 15 + 127) // 255
                 kept[c] = 255 - (high << 4 | low)
         ink[:] = 0
+        for c in range(np.uintp(length)):
+            dark = np.int64(255 - kept[c])
+            darkness[INK] += dark
+            darkness[INK_ROWS] += (r - top) * dark
+            darkness[INK_CELLS] += np.int64(c) * dark
         used += length
     word[TOP] = top
     word[BOTTOM] = bottom
@@ -223,7 +250,8 @@ def _draw_new(
     if not draw_word(places[: end - start], t.ink, t.atlas, t.canvas, origin, baseline, box):
         t.canvas[:] = 0
         return -1
-    kept = keep_word(t.canvas, box, origin, bits, t.pool, t.state[USED], t.words[number])
+    word, darkness = t.words[number], t.darkness[number]
+    kept = keep_word(t.canvas, box, origin, bits, t.pool, t.state[USED], word, darkness)
     if kept < 0:
         t.canvas[:] = 0
         return -1

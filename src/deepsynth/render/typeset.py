@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 
 import numpy as np
 
@@ -35,7 +36,9 @@ class Typesetter:
             np.int32,
         )
         self._gap = settings.line_height // 2
-        self._page = np.empty((side, side // cell + 1), np.uint8)
+        self._page = np.full((side, side // cell + 1), 255, np.uint8)
+        self._page[:, 0] = 0
+        self._blank = zlib.adler32(self._page)
         self._placed = np.zeros((side * side // 8, 3), np.int32)
 
     def pages(self, text: str) -> tuple[list[bytes], bool]:
@@ -67,8 +70,17 @@ class Typesetter:
                 return found, False
             if len(found) == self._max_pages:
                 return found, True
-            layout.draw_page(self._placed, placed, drawn.table, drawn.where, drawn.pool, self._page)
-            found.append(encode_rows(self._page, self._bits))
+            checksum = layout.draw_page(
+                self._placed,
+                placed,
+                drawn.table,
+                drawn.where,
+                drawn.darkness,
+                drawn.pool,
+                self._page,
+                self._blank,
+            )
+            found.append(encode_rows(self._page, self._bits, checksum))
 
     def _line(self, line: str) -> list[int]:
         """The items of a line that may be a heading or a list item."""

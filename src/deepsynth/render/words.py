@@ -64,6 +64,7 @@ class DrawnWords:
     Attributes:
         table: Measures of every word, see `layout.ADVANCE`.
         where: Where its bytes start in `pool`.
+        darkness: What each word takes from the checksum of a page, see `layout.INK`.
         pool: The bytes of all words.
         heights: Line height of each style in pixels.
         spaces: Word space of each style in cells.
@@ -113,6 +114,7 @@ class DrawnWords:
         # Filled, so that the memory is taken now: it does not grow with the number of documents.
         self.table: Array = np.full((_KEPT, 5), 0, np.int32)
         self.where: Array = np.full(_KEPT, 0, np.int64)
+        self.darkness: Array = np.full((_KEPT, 3), 0, np.int64)
         self.pool: Array = np.full(_POOL, 255, np.uint8)
         self._slots = np.full(2 * _KEPT, 0, np.int32)
         self._keys = np.full(16 * _KEPT, 0, np.uint32)
@@ -183,6 +185,7 @@ class DrawnWords:
             self._canvas[: self.heights[0]],
             self.table,
             self.where,
+            self.darkness,
             self.pool,
             self._slots,
             self._keys,
@@ -224,6 +227,7 @@ class DrawnWords:
         number = int(self._state[lexicon.COUNT])
         if number == len(self.table):
             self.table, self.where = _grown(self.table), _grown(self.where)
+            self.darkness = _grown(self.darkness)
         placed = np.array([(face.drawn(g), x, y) for g, x, y in glyphs], np.int32)
         canvas = self._canvas[: self.heights[style]]
         if not lexicon.draw_word(
@@ -246,6 +250,7 @@ class DrawnWords:
                 self.pool,
                 self._state[lexicon.USED],
                 self.table[number],
+                self.darkness[number],
             )
             if used >= 0:
                 break
