@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from deepsynth import receipts
+from deepsynth import durable, receipts
 from deepsynth.run import Run
-from deepsynth.status import run_state
+from deepsynth.status import ELSEWHERE, run_state
 from tests.runners.slurm.toy import make_run, shell
 
 
@@ -70,3 +70,16 @@ def test_a_skipped_step_is_done_though_this_log_never_saw_it_run(run: Run) -> No
         finish(run, name)
     (run.path / "events.jsonl").unlink()
     assert states(run) == ("done", ["done", "done"])
+
+
+def test_what_another_place_does_is_told_as_last_heard(run: Run) -> None:
+    run.event("run_started", runner="slurm:hpc")
+    begin(run, "first")
+    durable.write_json(run.path / ELSEWHERE, {"first": "running", "second": "pending"})
+    found = run_state(run)
+    assert states(run) == ("running", ["running", "pending"])
+    assert found.steps[0].seconds < 60
+    durable.write_json(run.path / ELSEWHERE, {"first": "done", "second": "done"})
+    assert states(run) == ("done", ["done", "done"]), "although no receipt was fetched"
+    run.event("run_started", runner="local")
+    assert states(run) == ("interrupted", ["interrupted", "pending"])

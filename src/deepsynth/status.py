@@ -6,10 +6,14 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from deepsynth import durable
 from deepsynth.receipts import has_receipt
 from deepsynth.run import Run
 
 State = Literal["pending", "running", "done", "failed", "stopped", "interrupted"]
+
+ELSEWHERE = "elsewhere.json"
+"""In a run folder: the state of each step that is done at another place, as last heard of."""
 
 _ENDS: dict[str, State] = {
     "step_done": "done",
@@ -48,10 +52,16 @@ class RunState:
 
 
 def run_state(run: Run) -> RunState:
-    """Work out the state of a run from its events, receipts and lock."""
+    """Work out the state of a run from its events, receipts and lock.
+
+    Of steps that another place does, what was last heard counts (`elsewhere.json`).
+    """
     steps = {step.name: StepState(step.name, step.title or step.name) for step in run.plan.steps}
     started: dict[str, float] = {}
+    place = "local"
     for event in run.events():
+        if event["kind"] == "run_started":
+            place = event["runner"]
         state = steps.get(event.get("step", ""))
         if state is None:
             continue
@@ -65,8 +75,16 @@ def run_state(run: Run) -> RunState:
             state.state = _ENDS[event["kind"]]
             state.error = event.get("error")
     alive = run.is_locked()
+    heard: dict[str, State] = {}
+    if place != "local":
+        heard = durable.read_json(run.path / ELSEWHERE) or {}
     for step in run.plan.steps:
         state = steps[step.name]
+        if step.name in heard:
+            state.state = heard[step.name]
+            if state.state == "running" and state.name in started:
+                state.seconds = max(0.0, time.time() - started[state.name])
+            continue
         if state.state == "running":
             state.seconds = time.time() - started[state.name]
             if not alive:

@@ -45,8 +45,13 @@ class Runner(Protocol):
         """Ask whoever works on the run to save and stop, from any terminal."""
         ...
 
-    def fetch(self, run: Run) -> None:
-        """Bring what the steps made into the run folder, verified."""
+    def fetch(self, run: Run, *, everything: bool = False) -> None:
+        """Bring what the steps made into the run folder, verified.
+
+        Args:
+            run: The run.
+            everything: Also what only later steps read, such as compiled data.
+        """
         ...
 
     def logs(self, run: Run, step: str, *, follow: bool) -> Iterator[str]:

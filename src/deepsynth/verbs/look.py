@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from deepsynth.duration import duration
-from deepsynth.errors import RequestError, RunError
+from deepsynth.errors import DeepSynthError, RequestError, RunError
 from deepsynth.run import Run
 from deepsynth.runners import runner_of
 from deepsynth.status import run_state
@@ -59,8 +59,14 @@ def status(
             )
         return 0
     opened = Run.open(run)
+    problem: DeepSynthError | None = None
+    lines: list[str] = []
+    try:
+        lines = runner_of(opened).lines(opened)
+    except DeepSynthError as error:
+        problem = error  # what was last heard is shown before it
     state = run_state(opened)
-    if as_json:
+    if as_json and problem is None:
         steps = [vars(step) for step in state.steps]
         print(json.dumps({"state": state.state, "steps": steps}, ensure_ascii=False, indent=2))
         return 0
@@ -74,8 +80,10 @@ def status(
         console.print(f"  [{_COLOURS[step.state]}]{step.state:12}[/]{step.title:38} {detail}")
         if step.error:
             console.print(f"    {step.error['what']}", soft_wrap=True, markup=False)
-    for line in runner_of(opened).lines(opened):
+    for line in lines:
         console.print(line, soft_wrap=True, markup=False)
+    if problem is not None:
+        raise problem
     if state.state in ("failed", "stopped", "interrupted"):
         console.print(f"Go on: deepsynth run --resume {opened.path}", soft_wrap=True, markup=False)
     return 0
@@ -103,7 +111,9 @@ def logs(
     if step is not None and step not in names:
         raise RequestError(f"there is no step {step!r}.", hint=f"Steps: {', '.join(names)}.")
     if step is None:
-        printed = [n for n in names if (opened.path / "logs" / f"{n}.log").exists()]
+        runner_of(opened).lines(opened)  # hears what became of steps elsewhere
+        begun = {s.name for s in run_state(opened).steps if s.state != "pending"}
+        printed = [n for n in names if n in begun or (opened.path / f"logs/{n}.log").exists()]
         if not printed:
             raise RunError("no step has printed anything yet.", where=run)
         step = printed[-1]
@@ -127,7 +137,14 @@ def stop(run: Annotated[Path, Parameter(help="A run folder.")], /) -> int:
     return 0
 
 
-def fetch(run: Annotated[Path, Parameter(help="A run folder.")], /) -> int:
+def fetch(
+    run: Annotated[Path, Parameter(help="A run folder.")],
+    /,
+    *,
+    everything: Annotated[
+        bool, Parameter(help="Also compiled data, which only later steps read.", negative=())
+    ] = False,
+) -> int:
     """Bring what a run made elsewhere into its folder here, and verify it.
 
     For example:
@@ -137,7 +154,7 @@ def fetch(run: Annotated[Path, Parameter(help="A run folder.")], /) -> int:
     ```
     """
     opened = Run.open(run)
-    runner_of(opened).fetch(opened)
+    runner_of(opened).fetch(opened, everything=everything)
     print(f"Fetched: {opened.path}")
     return 0
 

@@ -160,8 +160,8 @@ class FlyteRunner:
             time.sleep(0.1)
         self.fetch(run)
 
-    def fetch(self, run: Run) -> None:
-        """Take over what a pipeline that ended made.
+    def fetch(self, run: Run, *, everything: bool = False) -> None:
+        """Take over what a pipeline that ended made, in any case everything.
 
         Raises:
             RunError: It has not ended.

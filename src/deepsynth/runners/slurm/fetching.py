@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from deepsynth import durable, receipts
 from deepsynth.run import Run
 from deepsynth.runners.slurm.connection import Connection
 from deepsynth.runners.slurm.record import Record
-from deepsynth.runners.slurm.states import Snapshot
+from deepsynth.runners.slurm.states import Element, Snapshot
 from deepsynth.runners.slurm.transfer import Transfer, TransferFailed
 from deepsynth.step import Step
 
@@ -20,6 +21,7 @@ OURS = (
     "/slurm.json",
     "/slurm.lock",
     "/run.lock",
+    "/elsewhere.json",
     "/events.jsonl",
     "/job.yaml",
     "/resolved.yaml",
@@ -40,8 +42,17 @@ def mirror(connection: Connection, run: Run, record: Record, snapshot: Snapshot)
             durable.write_text(run.path / "metrics.jsonl", whole)
 
 
-def fetch(transfer: Transfer, run: Run, record: Record, *, everything: bool) -> int:
+def fetch(
+    transfer: Transfer, run: Run, record: Record, steps: Sequence[Step], *, everything: bool
+) -> int:
     """Copy the run folder there over the one here, and verify what the receipts name.
+
+    Args:
+        transfer: Of the site.
+        run: The run.
+        record: Where it is there.
+        steps: Those done there; what others made here is not touched.
+        everything: Also what only later steps read.
 
     Returns:
         Number of files that are here and are what their receipts say.
@@ -51,14 +62,18 @@ def fetch(transfer: Transfer, run: Run, record: Record, *, everything: bool) -> 
     """
     left_out = [] if everything or _has_plain_steps(run) else intermediate(run)
     exclude = [*OURS, *(f"/steps/{s.name}/work" for s in run.plan.steps)]
+    for step in run.plan.steps:
+        if step not in steps:
+            exclude += [f"/steps/{step.name}", f"/logs/{step.name}.log"]
+            exclude += [f"/{output}" for output in step.outputs]
     exclude += [f"/{name}" for name in left_out]
     transfer.fetch(record.folder, run.path, exclude=exclude)
-    wrong, count = _verify(run, left_out)
+    wrong, count = _verify(run, steps, left_out)
     if wrong:
         for name in wrong:
             (run.path / name).unlink(missing_ok=True)
         transfer.fetch(record.folder, run.path, exclude=exclude)
-        wrong, count = _verify(run, left_out)
+        wrong, count = _verify(run, steps, left_out)
     if wrong:
         raise TransferFailed(
             f"{len(wrong)} files are not what their receipts say, the first {wrong[0]}.",
@@ -81,7 +96,7 @@ def intermediate(run: Run) -> list[str]:
     ]
 
 
-def reconcile(run: Run, snapshot: Snapshot) -> None:
+def reconcile(run: Run, snapshot: Snapshot, steps: Sequence[Step]) -> None:
     """Write the receipts of steps done by a site's own programs, which leave none themselves.
 
     The batch script listed what they made with sha256; only what is here and the same counts.
@@ -89,7 +104,7 @@ def reconcile(run: Run, snapshot: Snapshot) -> None:
     Raises:
         TransferFailed: A file here is not the one that was made there.
     """
-    for step in run.plan.steps:
+    for step in steps:
         for element in snapshot.of(step.name):
             proof = run.path / "steps" / step.name / f"outputs-{element.index}.sha256"
             written = receipts.receipt_path(run, step, element.index)
@@ -107,7 +122,16 @@ def reconcile(run: Run, snapshot: Snapshot) -> None:
                     )
             key = receipts.step_key(run, step)
             receipts.write_receipt(run, step, key, time.time(), element.index)
-            run.event("step_done", step=step.name, index=element.index, seconds=0.0)
+            run.event(
+                "step_done", step=step.name, index=element.index, seconds=_seconds(run, element)
+            )
+
+
+def _seconds(run: Run, element: Element) -> float:
+    """How long the last allocation of a plain step took, as its batch script counted."""
+    mark = run.path / "slurm" / f"{element.step}-{element.index}.end"
+    words = mark.read_text(encoding="utf-8").split() if mark.is_file() else []
+    return float(words[5]) if len(words) > 5 else 0.0
 
 
 def _has_plain_steps(run: Run) -> bool:
@@ -116,10 +140,10 @@ def _has_plain_steps(run: Run) -> bool:
     return any(not e.get("deepsynth", True) for e in environments.values())
 
 
-def _verify(run: Run, left_out: list[str]) -> tuple[list[str], int]:
+def _verify(run: Run, steps: Sequence[Step], left_out: list[str]) -> tuple[list[str], int]:
     wrong: list[str] = []
     count = 0
-    for step in run.plan.steps:
+    for step in steps:
         for index in range(step.array):
             receipt = durable.read_json(receipts.receipt_path(run, step, index))
             for output, files in (receipt or {}).get("outputs", {}).items():

@@ -76,7 +76,7 @@ def install(
     workspace = shell_path(site.workspace)
     made = f"mkdir -p {workspace}/environments {workspace}/wheels && cd {workspace} && pwd -P"
     base = connection.check(made, "the workspace cannot be made").strip()
-    own = site.environments.get(name, SiteEnvironment())
+    own = site.environments.get(name) or site.environments.get("this") or SiteEnvironment()
     setup = "\n  ".join(own.setup) or ":"
     version = connection.check(
         f"{setup}\npython3 -c 'import sys, platform; "

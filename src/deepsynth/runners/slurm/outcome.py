@@ -23,9 +23,9 @@ def describe(snapshot: Snapshot, step: Step) -> str:
     elements = snapshot.of(step.name)
     kind = snapshot.kind(step.name)
     title = step.title or step.name
-    if kind in ("new", "done"):
-        return f"{title}: {'not submitted' if kind == 'new' else 'done'}"
     first = next(e for e in elements if e.kind == kind)
+    if kind in ("new", "done"):
+        return f"{title}: {first.words}"
     count = ""
     if step.array > 1:
         tally = {k: sum(e.kind == k for e in elements) for k in ("done", "running", "failed")}

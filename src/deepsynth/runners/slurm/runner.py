@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +10,20 @@ from pathlib import Path
 
 from deepsynth.errors import DeepSynthError, RunError, Stopped
 from deepsynth.run import Run
+from deepsynth.runners.local import LocalRunner
 from deepsynth.runners.slurm import fetching, submission
 from deepsynth.runners.slurm.connection import Connection, ConnectionLost, RemoteError
+from deepsynth.runners.slurm.here import (
+    do_here,
+    in_turns,
+    remember,
+    require_environments,
+    steps_here,
+    steps_there,
+    with_steps_here,
+)
 from deepsynth.runners.slurm.limits import fit_partitions
+from deepsynth.runners.slurm.logs import step_log
 from deepsynth.runners.slurm.outcome import describe, failure, stop_requested, told_error
 from deepsynth.runners.slurm.record import need_record, record_lock
 from deepsynth.runners.slurm.site import Site, load_site
@@ -73,36 +83,54 @@ class SlurmRunner:
     def run(self, run: Run, steps: list[Step], tick: Callable[[], None] = quiet) -> None:
         """Submit what has no receipt, follow it to the end, and bring the result back verified.
 
+        Steps that need DeepSynth, where the site has none, are done on this side in their turn.
+
         Raises:
             StepFailed: A step failed; says which, why and what to do.
             Stopped: Ctrl-C; the run goes on at the site.
         """
-        with run.lock():
-            try:
-                self.submit(run, steps)
-                self.follow(run, steps, tick)
-                self.fetch(run)
-            except (KeyboardInterrupt, Stopped):
-                if stop_requested(run):
-                    raise
-                raise Stopped(
-                    f"not followed any more; it goes on at {self.name}.",
-                    where=run.path,
-                    hint=f"Follow it again: deepsynth run --resume {run.path}\n"
-                    f"  Or end it: deepsynth stop {run.path}",
-                ) from None
+        with run.lock() as lock:
+            require_environments(steps_here(self.site, steps))
+            for there, part in in_turns(self.site, steps):
+                if there:
+                    self._journey(run, part, tick)
+                else:
+                    self._begin(run)
+                    if do_here(run, part, lock, tick):
+                        need_record(run).save(run, sent=False)
             run.event("run_done")
+
+    def _journey(self, run: Run, steps: Sequence[Step], tick: Callable[[], None]) -> None:
+        try:
+            self.submit(run, steps)
+            self.follow(run, steps, tick)
+            self._bring(run, everything=False)
+        except (KeyboardInterrupt, Stopped):
+            if stop_requested(run):
+                raise
+            raise Stopped(
+                f"not followed any more; it goes on at {self.name}.",
+                where=run.path,
+                hint=f"Follow it again: deepsynth run --resume {run.path}\n"
+                f"  Or end it: deepsynth stop {run.path}",
+            ) from None
+
+    def _begin(self, run: Run) -> None:
+        """Make sure that the run can be taken up from its folder alone."""
+        with record_lock(run):
+            submission.begin(run, self.connection, self.name, self.site)
+            run.event("run_started", runner=f"slurm:{self.name}")
 
     def scripts(self, run: Run, steps: Sequence[Step] | None = None) -> dict[str, str]:
         """The text of every file in `slurm/` of the run at the site, by name."""
-        return submission.scripts(run, self.site, steps or run.plan.steps)
+        return submission.scripts(run, self.site, steps_there(self.site, steps or run.plan.steps))
 
     def dry_run(self, run: Run, steps: Sequence[Step] | None = None) -> str:
         """The files that would be sent and the exact text of each script; contacts nobody."""
         return submission.dry_run(run, self.name, self.site, steps or run.plan.steps)
 
     def submit(self, run: Run, steps: Sequence[Step] | None = None) -> Snapshot:
-        """Send what is needed and submit every step, or array element, that is not done.
+        """Send what is needed and submit every step, or array element, that is not done there.
 
         What is queued or running already stays as it is, so it is safe to give again after a lost
         connection, a failure or a stop.
@@ -113,14 +141,14 @@ class SlurmRunner:
             RequestError: The site's `time` is more than its partition gives.
             RemoteError: Slurm refused; nothing of this submission stays in the queue.
         """
-        steps = steps or run.plan.steps
+        steps = steps_there(self.site, steps or run.plan.steps)
+        self._begin(run)
         with record_lock(run):
-            record = submission.begin(run, self.connection, self.name, self.site)
-            # From here on the run can be taken up from its folder alone.
-            run.event("run_started", runner=f"slurm:{self.name}")
+            record = need_record(run)
             snapshot = self._ask(run)
             if not record.sent or not snapshot.there:
-                submission.send(run, record, self.transfer, run.plan.steps, self.say)
+                every = steps_there(self.site, run.plan.steps)
+                submission.send(run, record, self.transfer, every, self.say)
                 known = record.events if snapshot.there else 0
                 record = record.save(run, sent=True, events=known)
             todo = submission.missing(snapshot, steps)
@@ -149,6 +177,7 @@ class SlurmRunner:
                 )
             if self.site.host is not None:
                 fetching.mirror(self.connection, run, need_record(run), snapshot)
+            remember(snapshot, run, self.site)
         return snapshot
 
     def follow(
@@ -160,7 +189,7 @@ class SlurmRunner:
             StepFailed: A step ended badly; says which, why and what to do.
             Stopped: `deepsynth stop` ended it, here or from another terminal.
         """
-        steps = steps or run.plan.steps
+        steps = steps_there(self.site, steps or run.plan.steps)
         snapshot: Snapshot | None = None
         for snapshot in self.watch(run, steps, tick):
             for step in steps:
@@ -225,28 +254,15 @@ class SlurmRunner:
         if step not in {s.name for s in run.plan.steps}:
             names = ", ".join(s.name for s in run.plan.steps)
             raise RunError(f"the run has no step {step}.", where=run.path, hint=f"Steps: {names}.")
-        record = need_record(run)
-        here = run.path / "logs" / f"{step}.log"
-        if record.fetched and here.exists():
-            yield from here.read_text(encoding="utf-8", errors="replace").splitlines()
+        if run.plan.step(step) in steps_here(self.site, run.plan.steps):
+            yield from LocalRunner().logs(run, step, follow=follow)
             return
-        folder = shlex.quote(record.folder)
-        script = (
-            f"cd {folder} && {{ cat logs/{step}.log || cat logs/{step}-*.log || "
-            f'cat "$(ls -t slurm/{step}-*.out | head -n 1)"; }} 2>/dev/null | tail -c +'
+        yield from step_log(
+            run, step, self.connection, lambda: follow and self._works_on(run, step)
         )
-        seen, rest = 0, ""
-        while True:
-            ended = not follow or not any(e.step == step for e in self.status(run).active)
-            text = self.connection.run(f"{script}{seen + 1}").stdout
-            seen += len(text.encode())
-            *lines, rest = (rest + text).split("\n")
-            yield from lines
-            if ended:
-                if rest:
-                    yield rest
-                return
-            time.sleep(1.0)
+
+    def _works_on(self, run: Run, step: str) -> bool:
+        return any(e.step == step for e in self.status(run).active)
 
     def stop(self, run: Run) -> None:
         """Take what waits out of the queue, ask what runs to save and end, and wait for it.
@@ -256,6 +272,9 @@ class SlurmRunner:
             ConnectionLost: The site cannot be reached; nothing was stopped.
         """
         jobs = " ".join(sorted({e.job.partition("_")[0] for e in self.status(run).active}))
+        if not jobs and steps_here(self.site, run.plan.steps) and run.is_locked():
+            LocalRunner().stop(run)
+            return
         if not jobs:
             raise RunError(f"nothing of it waits or runs at {self.name}.", where=run.path)
         self.connection.check(
@@ -270,36 +289,43 @@ class SlurmRunner:
                 end += STOP_SECONDS
             time.sleep(0.5)
 
-    def fetch(self, run: Run, *, everything: bool = False) -> int:
+    def fetch(self, run: Run, *, everything: bool = False) -> None:
         """Bring what the steps made, with logs and metrics, and verify it.
+
+        What is left to be done on this side once the site is through is done, too.
 
         Args:
             run: The run.
             everything: Also what only later steps read, such as compiled data.
 
-        Returns:
-            Number of files that were verified against the receipts.
-
         Raises:
             ConnectionLost: The connection was cut again and again.
             TransferFailed: A file is not what its receipt says.
         """
+        self._bring(run, everything=everything)
+        turns = in_turns(self.site, run.plan.steps)
+        if not turns[-1][0] and need_record(run).fetched and not run.is_locked():
+            with run.lock() as lock:
+                do_here(run, turns[-1][1], lock, quiet)
+
+    def _bring(self, run: Run, *, everything: bool) -> None:
         snapshot = self.status(run)
+        there = steps_there(self.site, run.plan.steps)
         with record_lock(run):
             record = need_record(run)
             count = 0
             if self.site.host is not None:
-                count = fetching.fetch(self.transfer, run, record, everything=everything)
-            fetching.reconcile(run, snapshot)
-            record.save(run, fetched=snapshot.done())
+                count = fetching.fetch(self.transfer, run, record, there, everything=everything)
+            fetching.reconcile(run, snapshot, there)
+            record.save(run, fetched=snapshot.done(there))
         run.event("fetched", site=self.name, files=count)
-        return count
 
     def _ask(self, run: Run) -> Snapshot:
         record = need_record(run)
         # A run on this machine writes its events into the folder itself: nothing is to be copied.
         known = record.events if self.site.host is not None else None
-        return take_snapshot(self.connection, record.folder, run.plan, record.run_id, known)
+        told = take_snapshot(self.connection, record.folder, run.plan, record.run_id, known)
+        return with_steps_here(told, run, self.site)
 
     def _failure(self, run: Run, snapshot: Snapshot, steps: Sequence[Step]) -> DeepSynthError:
         """The error of a run that is not done; recorded where the step itself could not."""

@@ -9,8 +9,10 @@ hpc:
   gres: gpu:1
   constraint: gputc
   mail: me@example.org
+kraken:                           # the centre's own ketos, and nothing of ours there
+  host: hpc
   environments:
-    htr: {setup: [module load kraken], deepsynth: false, signal: USR1}
+    this: {setup: [module load kraken], deepsynth: false, signal: USR1}
 ```
 """
 
@@ -154,8 +156,17 @@ class Site(Allocation):
 
     def environment(self, step: Step) -> SiteEnvironment:
         """The environment `step` runs in here; by default the one `deepsynth setup` builds."""
-        built = SiteEnvironment(venv=f"{self.workspace}/environments/this")
-        return self.environments.get(step.environment) or self.environments.get("this") or built
+        name, this = step.environment, self.environments.get("this")
+        if own := self.environments.get(name):
+            return own
+        if this and (name == "this" or this.image or not this.deepsynth):
+            return this
+        setup = this.setup if this else []
+        return SiteEnvironment(setup=setup, venv=f"{self.workspace}/environments/{name}")
+
+    def does(self, step: Step) -> bool:
+        """Whether `step` runs at the site: not if it needs DeepSynth where there is none."""
+        return self.environment(step).deepsynth or "{python}" not in " ".join(step.argv)
 
 
 def site_files(folder: Path | None) -> list[Path]:

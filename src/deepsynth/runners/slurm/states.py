@@ -119,7 +119,11 @@ def take_snapshot(
         _QUESTION.format(folder=shlex.quote(folder), section=_SECTION, names=names, events=events)
     )
     if done.code == GONE:
-        elements = [Element(s.name, i, "new") for s in plan.steps for i in range(s.array)]
+        elements = [
+            Element(s.name, i, "new", words="not submitted")
+            for s in plan.steps
+            for i in range(s.array)
+        ]
         return Snapshot(elements, there=False)
     sections = dict(_sections(done.stdout))
     if "events" not in sections or "\n!" in f"\n{sections['queue']}":
@@ -183,9 +187,9 @@ def _element(
 
 
 def _marked(step: Step, index: int, marks: dict[str, str]) -> tuple[str, str]:
-    """The state a job's own mark tells of: `CODE ASKED AGAIN JOB TIME`."""
+    """The state a job's own mark tells of: `CODE ASKED AGAIN JOB TIME SECONDS`."""
     mark = marks.get(f"slurm/{step.name}-{index}.end", "").split()
-    if len(mark) == 5:
+    if len(mark) >= 5:
         code, asked, again, *_ = mark
         if again == "yes":
             return "PREEMPTED", ""

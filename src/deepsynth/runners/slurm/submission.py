@@ -10,6 +10,7 @@ from deepsynth import durable
 from deepsynth.errors import DataError, RunError
 from deepsynth.run import Run
 from deepsynth.runners.slurm.connection import Connection
+from deepsynth.runners.slurm.here import steps_here, steps_there
 from deepsynth.runners.slurm.record import Record, new_run_id, read_record, source_folder
 from deepsynth.runners.slurm.script import batch_script, shell_path, submit_script
 from deepsynth.runners.slurm.site import Site
@@ -24,6 +25,7 @@ STAYS = (
     "/slurm.lock",
     "/run.lock",
     "/logs",
+    "/elsewhere.json",
     "/events.jsonl",
     "/metrics.jsonl",
     "/report.html",
@@ -57,6 +59,9 @@ def scripts(
 def dry_run(run: Run, name: str, site: Site, steps: Sequence[Step]) -> str:
     """The files that would be sent and the exact text of each script; contacts nobody."""
     lines = [f"# site {name}: {site.host or 'Slurm on this machine'}, folder {place(run, site)}"]
+    if own := ", ".join(step.name for step in steps_here(site, steps)):
+        lines.append(f"# done on this side, since the site has no DeepSynth: {own}")
+    steps = steps_there(site, steps)
     if site.host is not None:
         for path in _own_files(run):
             lines.append(f"# send {path.relative_to(run.path)} ({path.stat().st_size} bytes)")

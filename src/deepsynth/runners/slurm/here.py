@@ -1,0 +1,93 @@
+"""Steps of a run at a site that are done on this side, because DeepSynth is not installed there.
+
+A site's own tool needs nothing of ours on the cluster: what comes before it (compiling) and after
+it (reading its results, scoring) is done where the command was typed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from deepsynth import durable, receipts
+from deepsynth.environments import get_environment
+from deepsynth.execution import execute
+from deepsynth.run import Run
+from deepsynth.runners.slurm.site import Site
+from deepsynth.runners.slurm.states import Element, Snapshot
+from deepsynth.status import ELSEWHERE, State
+from deepsynth.step import Step
+
+
+def steps_there(site: Site, steps: Sequence[Step]) -> list[Step]:
+    """The steps that are submitted to the site."""
+    return [step for step in steps if site.does(step)]
+
+
+def steps_here(site: Site, steps: Sequence[Step]) -> list[Step]:
+    """The steps that are done on this side."""
+    return [step for step in steps if not site.does(step)]
+
+
+def in_turns(site: Site, steps: Sequence[Step]) -> list[tuple[bool, list[Step]]]:
+    """Steps in order, as groups of neighbours on the same side: whether there, and which."""
+    return [(there, list(group)) for there, group in groupby(steps, site.does)]
+
+
+def require_environments(steps: Sequence[Step]) -> None:
+    """See that the environments of steps are here, before anything is sent or submitted.
+
+    Raises:
+        MissingDependency: One is not installed.
+    """
+    for step in steps:
+        get_environment(step.environment)
+
+
+def do_here(run: Run, steps: Sequence[Step], lock: int, tick: Callable[[], None]) -> bool:
+    """Do steps as the local runner does; whether any of them was not done before.
+
+    Raises:
+        StepFailed: A step failed.
+        Stopped: Asked to stop; the step saved itself.
+    """
+    outcomes = [
+        execute(run, step, index, locks=[lock], tick=tick)
+        for step in steps
+        for index in range(step.array)
+    ]
+    return "done" in outcomes
+
+
+def with_steps_here(snapshot: Snapshot, run: Run, site: Site) -> Snapshot:
+    """A snapshot of the site in which the steps of this side stand as they do here."""
+    own = {step.name: step for step in steps_here(site, run.plan.steps)}
+    elements = [
+        _element(run, own[element.step], element.index) if element.step in own else element
+        for element in snapshot.elements
+    ]
+    return replace(snapshot, elements=elements)
+
+
+def remember(snapshot: Snapshot, run: Run, site: Site) -> None:
+    """Write down how the steps of the site stand, for those who only have the run folder."""
+    states: dict[str, State] = {}
+    for step in steps_there(site, run.plan.steps):
+        kind = snapshot.kind(step.name)
+        if kind == "failed":
+            cancelled = all(
+                e.state == "CANCELLED" for e in snapshot.of(step.name) if e.kind == kind
+            )
+            states[step.name] = "stopped" if cancelled else "failed"
+        else:
+            states[step.name] = "pending" if kind in ("new", "waiting") else kind
+    path = run.path / ELSEWHERE
+    if durable.read_json(path) != states:
+        durable.write_json(path, states)
+
+
+def _element(run: Run, step: Step, index: int) -> Element:
+    if receipts.receipt_path(run, step, index).exists():
+        return Element(step.name, index, "done", state="COMPLETED", words="done")
+    return Element(step.name, index, "new", words="to be done on this side, in its turn")
