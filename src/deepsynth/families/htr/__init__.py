@@ -86,25 +86,7 @@ def _plan(resolved: ResolvedJob) -> Plan:
                 settings={**cut, "spec": job.train.spec},
                 resources=Resources(cpus=2, memory_gb=4, minutes=120),
             ),
-            Step(
-                name="train",
-                title="Training",
-                argv=_argv(_trainer(job)),
-                environment="this" if job.kraken.toolchain == "site" else MANAGED,
-                after=["prepare"],
-                sources={**pages, **model},
-                inputs=["data"],
-                outputs=trained,
-                array=folds or 1,
-                settings={
-                    "seed": job.seed,
-                    "task": job.task,
-                    "train": values["train"],
-                    "segmentation": values["segmentation"],
-                    "kraken": values["kraken"],
-                },
-                resources=training,
-            ),
+            *_training(job, {**pages, **model}, trained, training),
             Step(
                 name="evaluate",
                 title="Evaluating",
@@ -124,6 +106,38 @@ def _plan(resolved: ResolvedJob) -> Plan:
             ),
         ]
     )
+
+
+def _training(
+    job: HtrJob, sources: dict[str, str], outputs: list[str], resources: Resources
+) -> list[Step]:
+    values = job.model_dump()
+    settings = {
+        "seed": job.seed,
+        "task": job.task,
+        "train": values["train"],
+        "segmentation": values["segmentation"],
+        "kraken": values["kraken"],
+    }
+    if job.kraken.version:
+        from deepsynth.families.htr.plain import training_steps
+
+        return training_steps(job, sources, settings, resources)
+    return [
+        Step(
+            name="train",
+            title="Training",
+            argv=_argv(_trainer(job)),
+            environment="this" if job.kraken.toolchain == "site" else MANAGED,
+            after=["prepare"],
+            sources=sources,
+            inputs=["data"],
+            outputs=outputs,
+            array=job.split.folds or 1,
+            settings=settings,
+            resources=resources,
+        )
+    ]
 
 
 def _trainer(job: HtrJob) -> str:

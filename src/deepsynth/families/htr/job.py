@@ -152,6 +152,11 @@ class Kraken(Section):
         description="managed: the environment `deepsynth setup htr` builds; site: the ketos found "
         "on the path (versions 4.3, 5, 6 and 7).",
     )
+    version: Literal[4, 5, 6, 7] | None = Field(
+        None,
+        description="Version of the site's ketos, as `ketos --version` says. Given, the training "
+        "is a plain ketos command that needs nothing of DeepSynth where it runs.",
+    )
     setup: list[str] = Field(
         default_factory=list, description="Shell lines before ketos, such as `module load kraken`."
     )
@@ -184,4 +189,6 @@ class HtrJob(Job):
             raise ValueError("train.spec is for training from scratch, without a model")
         if self.kraken.toolchain == "site" and self.split.folds:
             raise ValueError("folds need the managed toolchain")
+        if self.kraken.version and self.kraken.toolchain != "site":
+            raise ValueError("kraken.version goes with kraken.toolchain: site")
         return self

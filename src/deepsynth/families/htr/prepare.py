@@ -18,6 +18,7 @@ from deepsynth.families.htr.compile import compile_split, read_lines
 from deepsynth.families.htr.ground_truth import NotGroundTruth, read_page, scan_folder
 from deepsynth.families.htr.job import HtrJob
 from deepsynth.families.htr.model_file import read_model
+from deepsynth.families.htr.plain import write_lists
 from deepsynth.families.htr.prepared import (
     Manifest,
     Part,
@@ -117,14 +118,17 @@ def main(run: Run) -> None:
         parts[name] = Part(name, pages, output.name, report.as_dict())
         for line in read_lines(output):
             alphabet.update(normalize(line.text, form))
-    Manifest(
+    manifest = Manifest(
         task=job.task,
         normalization=form,
         parts=parts,
         folds=job.split.folds,
         skipped=skipped,
         alphabet=dict(alphabet.most_common()),
-    ).write(folder)
+    )
+    manifest.write(folder)
+    if job.kraken.version:
+        write_lists(folder, manifest)
 
 
 def _channels(run: Run, job: HtrJob) -> int:

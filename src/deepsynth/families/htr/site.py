@@ -24,6 +24,7 @@ from deepsynth.families.htr.dialects import Dialect, dialect_of, train_command
 from deepsynth.families.htr.job import HtrJob
 from deepsynth.families.htr.model_file import read_model
 from deepsynth.families.htr.prepared import (
+    Manifest,
     base_model,
     ground_truth_folder,
     htr_job,
@@ -64,7 +65,26 @@ def main(run: Run) -> None:
         output=models,
     )
     tail = _run(run, site("kraken", *job.kraken.setup).command(argv))
-    best, score = best_of(models, tail)
+    keep_best(run, job, manifest, models, tail, dialect.major)
+
+
+def keep_best(
+    run: Run, job: HtrJob, manifest: Manifest, models: Path, log: list[str], version: int
+) -> None:
+    """Write `model/` and `training/` of a run from what ketos left in `models`.
+
+    Args:
+        run: The run; its curve is written.
+        job: Its job.
+        manifest: Of its data.
+        models: Folder of the models ketos wrote.
+        log: The last lines it printed, or all.
+        version: Of the ketos.
+
+    Raises:
+        StepFailed: No scored model was written.
+    """
+    best, score = best_of(models, log[-_TAIL:])
     target = run.path / "model"
     target.mkdir()
     shutil.copyfile(best, target / f"best{best.suffix}")
@@ -72,7 +92,7 @@ def main(run: Run) -> None:
     durable.write_json(
         run.path / "training" / "summary.json",
         {
-            "kraken": dialect.major,
+            "kraken": version,
             "epochs": len(run.metrics()),
             "updates": None,
             "best_validation_cer": 1 - score,
