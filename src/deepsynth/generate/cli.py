@@ -49,6 +49,8 @@ def generate(
     assemble: Annotated[bool, Parameter(negative=())] = False,
     revision_date: str | None = None,
     publish: Annotated[bool, Parameter(negative=())] = False,
+    on: str | None = None,
+    array: int = 1,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=())] = False,
 ) -> None:
     """Turn texts with summaries into datasets of page images.
@@ -79,6 +81,8 @@ def generate(
         assemble: Put chunks made earlier together.
         revision_date: A date (YYYY-MM or YYYY-MM-DD) the dataset is to be known by.
         publish: Put each finished dataset on the Hub, privately unless --public is given.
+        on: Where to draw: a site of sites.yaml; this process when left out.
+        array: With --on: parts that are drawn side by side, as an array of jobs.
         quiet: Print the results only.
     """
     if list_:
@@ -88,6 +92,36 @@ def generate(
         raise RequestError(
             "no source was named", where="generate", hint="deepsynth generate --list shows them."
         )
+    if on is None and array != 1:
+        raise RequestError("goes with --on SITE.", where="--array", hint="Here, see --workers.")
+    if on is not None:
+        if dry_run or assemble or chunk_id or start_index is not None or end_index is not None:
+            raise RequestError(
+                "goes with whole sources: no chunk, no --dry-run, no --assemble.", where="--on"
+            )
+        from deepsynth.generate.array import draw_elsewhere
+
+        draw_elsewhere(
+            sources,
+            {
+                "text": text,
+                "summary": summary,
+                "max_samples": max_samples,
+                "mode": mode,
+                "size_px": size_px,
+                "profile": profile,
+                "degrade": degrade,
+                "font": str(font) if font else None,
+                "seed": seed,
+                "licence": licence,
+            },
+            on=on,
+            parts=array,
+            output_dir=output_dir,
+            private=private,
+            quiet=quiet,
+        )
+        assemble = True
     with _progress(quiet) as progress:
         results = run_generate(
             sources,

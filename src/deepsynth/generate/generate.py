@@ -180,10 +180,7 @@ def generate(
             where=output_dir,
             hint="Generate them in two calls, with another --output-dir.",
         )
-    for name in names:
-        known = known_sources().get(name)
-        if known is not None and known.private_only:
-            _refuse_public(name, private, known.licence_note)
+    refuse_public_sources(names, private)
     if assemble:
         from deepsynth.dataset.assemble import assemble_chunks
 
@@ -343,6 +340,18 @@ def _refuse_other_rows(folder: Path, shards: list[ShardRange]) -> None:
             where=folder,
             hint="It is a chunk of another range: give this one another --chunk-id.",
         )
+
+
+def refuse_public_sources(names: Iterable[str], private: bool) -> None:
+    """Refuse to publish known sources that may not be public.
+
+    Raises:
+        RequestError: One of them may not.
+    """
+    for name in names:
+        known = known_sources().get(name)
+        if known is not None and known.private_only:
+            _refuse_public(name, private, known.licence_note)
 
 
 def _refuse_public(name: str, private: bool, why: str) -> None:
