@@ -7,6 +7,7 @@ Both sides of the process border are here: `execute` starts and watches the comm
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -32,8 +33,9 @@ from deepsynth.errors import (
     StepFailed,
     Stopped,
 )
-from deepsynth.run import Run
+from deepsynth.run import COPIES, Run
 from deepsynth.step import Step
+from deepsynth.storage.stores import is_url
 
 GRACE_SECONDS = 120
 """How long a step may take to save and end after it was asked to stop."""
@@ -163,6 +165,7 @@ def _run_command(
     environment = os.environ | {
         "DEEPSYNTH_STEP": step.name,
         "DEEPSYNTH_INDEX": str(index),
+        COPIES: json.dumps(_copies(run, step)),
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
@@ -191,6 +194,13 @@ def _run_command(
         except BaseException:
             _end(child)
             raise
+
+
+def _copies(run: Run, step: Step) -> dict[str, str]:
+    """Fetched once for a step: its environment need not have what fetching takes."""
+    return {
+        place: str(run.source(step, name)) for name, place in step.sources.items() if is_url(place)
+    }
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from and why, which is what `resolved.yaml` in a run folder shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +17,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deepsynth.errors import JobError
+from deepsynth.storage import local_path
+from deepsynth.storage.stores import is_url
 from deepsynth.yaml_lines import KeyPath, read_scalar, read_yaml
 
 Origin: TypeAlias = Literal["file", "flag", "preset", "default"]
@@ -30,7 +32,9 @@ class Section(BaseModel):
 
 @dataclass(frozen=True)
 class LocalPath:
-    """Marks a setting that is a path: taken relative to the folder of the job file.
+    """Marks a setting that is a path, taken relative to the folder of the job file, or a URL.
+
+    A URL is a location in object storage: `s3://BUCKET/NAME`.
 
     Args:
         may_be_name: The value may also be the name of something on the Hub; it is then a path
@@ -133,7 +137,8 @@ def load_job(path: Path, overrides: Iterable[str] = ()) -> ResolvedJob:
         origins |= dict.fromkeys(_keys_at(values, key), Setting(None, "flag", override))
     job_type = _job_type(values, path, lines)
     job = validate_job(job_type, values, path, origins)
-    placed = _resolve_paths(job, path.resolve().parent)
+    folder = path.resolve().parent
+    placed = _with_paths(job, lambda value, mark: _place(value, folder, mark))
     settings = {
         ".".join(key): Setting(value, *_origin(key, origins)) for key, value in _leaves(placed)
     }
@@ -294,12 +299,27 @@ def _origin(key: tuple[str, ...], origins: Mapping[KeyPath, Setting]) -> tuple[O
     return (found.origin, found.where) if found else ("default", "")
 
 
-def _resolve_paths(section: Any, folder: Path) -> Any:
+def with_local_copies(job: Job) -> Job:
+    """The job with the copy on this machine in place of every location in object storage.
+
+    Raises:
+        LocationError: There is nothing at a location.
+        StorageError: The storage failed.
+    """
+    return _with_paths(job, lambda value, _: str(local_path(value)) if is_url(value) else value)
+
+
+def is_place(value: str) -> bool:
+    """Whether a setting that may be the name of something is a path or a location in storage."""
+    return is_url(value) or Path(value).is_absolute()
+
+
+def _with_paths(section: Any, place: Callable[[str, LocalPath], str]) -> Any:
     changes: dict[str, Any] = {}
     for name, info in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, BaseModel):
-            changes[name] = _resolve_paths(value, folder)
+            changes[name] = _with_paths(value, place)
         mark = next((m for m in info.metadata if isinstance(m, LocalPath)), None)
         if mark and isinstance(value, str):
             changes[name] = _place(value, folder, mark)
@@ -322,6 +342,8 @@ def _read_entries(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tu
                     entry["value"], entry["from"], entry.get("where", ""), entry.get("why", "")
                 ),
             )
+    if is_url(value):
+        return value
         else:
             yield from _read_entries(entry, (*path, key))
 

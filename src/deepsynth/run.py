@@ -36,6 +36,8 @@ from deepsynth.errors import RunError
 from deepsynth.job import ResolvedJob
 from deepsynth.step import Plan, Step
 
+COPIES = "DEEPSYNTH_COPIES"
+"""Environment variable of a step: where on this machine the copy of each location in storage is."""
 PROGRESS_SECONDS = 0.5
 """Progress events are written at most this often."""
 
@@ -118,10 +120,23 @@ class Run:
         return Plan.model_validate_json((self.path / "plan.json").read_bytes())
 
     def source(self, step: Step, name: str) -> Path:
-        """Where the source called `name` of a step is: staged in the run, or where the job says."""
+        """Where the source called `name` of a step is: staged in the run, or where the job says.
+
+        What is in object storage is copied to this machine, anew when it changed there; the
+        process of a step is told by its runner where that copy is.
+
+        Raises:
+            LocationError: There is nothing at that location in storage.
+            StorageError: The storage failed.
+        """
+        from deepsynth import storage
+
         staged = self.path / "sources" / name
-        original = Path(step.sources[name])
-        return staged / original.name if staged.exists() else original
+        place = step.sources[name]
+        if staged.exists():
+            return staged / Path(place).name
+        copies: dict[str, str] = json.loads(os.environ.get(COPIES, "{}"))
+        return storage.local_path(copies.get(place, place))
 
     def work(self, step: str) -> Path:
         """A step's own folder, for checkpoints; kept until the step has its receipt."""

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepsynth.job import Job, Recommendation, ResolvedJob
+from deepsynth.job import Job, Recommendation, ResolvedJob, with_local_copies
 from deepsynth.step import Plan
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class Family:
 
     def resolve(self, loaded: ResolvedJob) -> ResolvedJob:
         """Size the data and let the presets fill what the job leaves open."""
-        size = self.measure(loaded.job)
-        return loaded.with_recommendations(self.recommend(loaded.job, size))
+        here = with_local_copies(loaded.job)
+        return loaded.with_recommendations(self.recommend(here, self.measure(here)))
 
 
 def family_names() -> list[str]:

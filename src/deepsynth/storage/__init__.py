@@ -16,7 +16,7 @@ two writers never mix, since different content never shares a folder.
 """
 
 from deepsynth.storage.failure import LocationError, StorageError
-from deepsynth.storage.fetching import fetch, local_copy
+from deepsynth.storage.fetching import fetch, local_copy, local_path
 from deepsynth.storage.publishing import Publication, publish, read_publication
 from deepsynth.storage.stores import is_url
 
@@ -27,6 +27,7 @@ __all__ = [
     "fetch",
     "is_url",
     "local_copy",
+    "local_path",
     "publish",
     "read_publication",
 ]

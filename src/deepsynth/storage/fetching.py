@@ -15,7 +15,7 @@ from deepsynth import durable
 from deepsynth.environments import managed_folder
 from deepsynth.storage.failure import LocationError, StorageError, explained
 from deepsynth.storage.publishing import read_publication
-from deepsynth.storage.stores import join, last_name, open_store
+from deepsynth.storage.stores import is_url, join, last_name, open_store
 
 _CHUNK = 4 << 20
 _ATTEMPTS = 5
@@ -99,6 +99,16 @@ def local_copy(url: str) -> Path:
                 target = _below(temporary, name) if name else temporary
                 fetch_file(join(url, name) if name else url, target)
     return place
+
+
+def local_path(place: str) -> Path:
+    """Where `place` is on this machine: a path as it is, a location in storage as its copy here.
+
+    Raises:
+        LocationError: There is nothing there.
+        StorageError: The storage failed.
+    """
+    return local_copy(place) if is_url(place) else Path(place)
 
 
 class _appearing:

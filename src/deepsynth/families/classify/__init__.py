@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from deepsynth.families import Family
 from deepsynth.families.classify.job import ClassifyJob
-from deepsynth.job import Recommendation, ResolvedJob
+from deepsynth.job import Recommendation, ResolvedJob, is_place
 from deepsynth.presets import recommend
 from deepsynth.step import Plan, Resources, Step
 
@@ -62,9 +62,8 @@ def _recommend(job: ClassifyJob, size: _Size) -> list[Recommendation]:
 def _plan(resolved: ResolvedJob) -> Plan:
     job = cast(ClassifyJob, resolved.job)
     values = job.model_dump()
-    is_path = Path(job.model).is_absolute()
-    model = {} if is_path else {"model": job.model, "revision": job.revision}
-    sources = {"model": job.model} if is_path else {}
+    model = {} if is_place(job.model) else {"model": job.model, "revision": job.revision}
+    sources = {"model": job.model} if is_place(job.model) else {}
     shared = {"seed": job.seed, **model, "tokens": values["tokens"], "train": values["train"]}
     training = Resources(cpus=2, memory_gb=8, minutes=240)
     return Plan(

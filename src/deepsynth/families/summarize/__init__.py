@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from deepsynth.families import Family
 from deepsynth.families.summarize.job import SummarizeJob
-from deepsynth.job import Recommendation, ResolvedJob
+from deepsynth.job import Recommendation, ResolvedJob, is_place
 from deepsynth.step import Plan, Resources, Step
 
 if TYPE_CHECKING:
@@ -45,9 +45,8 @@ def _plan(resolved: ResolvedJob) -> Plan:
     data = {"data": job.data.path} if job.data.path else {}
     in_run = not data or sources_of(job.data)[0].kind == "texts"
     read = {} if in_run else data
-    local_model = Path(job.model).is_absolute()
-    model = {"model": job.model} if local_model else {}
-    named = {} if local_model else {"model": job.model, "revision": job.revision}
+    model = {"model": job.model} if is_place(job.model) else {}
+    named = {} if is_place(job.model) else {"model": job.model, "revision": job.revision}
     inputs = ["data", *(["base"] if job.is_scratch else [])]
     shared = {
         **named,

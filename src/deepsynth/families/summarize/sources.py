@@ -9,6 +9,7 @@ from typing import Literal
 from deepsynth import durable
 from deepsynth.errors import DataError, RequestError
 from deepsynth.families.summarize.job import Data
+from deepsynth.storage import local_path
 
 GENERATED = Path("datasets")
 """Where `deepsynth generate` puts datasets unless told otherwise."""
@@ -42,7 +43,7 @@ def sources_of(data: Data) -> list[Source]:
         RequestError: A name is neither here nor on the Hub.
     """
     if data.path is not None:
-        return [_local(Path(data.path), data)]
+        return [_local(local_path(data.path), data)]
     found: list[Source] = []
     for name in _spelled_out(data.datasets or []):
         here = GENERATED / name
