@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from deepsynth.training import TrainerConfig, recommended
 from deepsynth.training.config import LoraSettings
+from deepsynth.training.probe import Speed
 from deepsynth.training.recommend import expected_updates, filled, recommendations
 
 
@@ -72,6 +74,20 @@ def test_more_devices_need_less_accumulation() -> None:
 
 def test_minutes_come_from_a_probe_only() -> None:
     assert recommended(12)["minutes"] is None
-    shown = recommended(12, seconds_per_sample=2.0)
+    shown = recommended(12, speed=Speed(encode=5.0, train=2.0, device="cpu"))
     epochs = next(s["value"] for s in shown["settings"] if s["key"] == "train.epochs")
-    assert math.isclose(shown["minutes"], round(2.0 * 12 * epochs / 60, 1))
+    assert math.isclose(shown["minutes"], round(12 * (5.0 + 2.0 * epochs) / 60, 2))
+
+
+def test_the_probe_times_the_model_named(capsys: pytest.CaptureFixture[str]) -> None:
+    from deepsynth.cli import run_command
+
+    model = "scratch:deepseek-ocr-2-tiny"
+    assert run_command(["presets", "--samples", "12", "--model", model, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    values = {entry["key"]: entry["value"] for entry in shown["settings"]}
+    assert values["train.learning_rate"] == 1e-2
+    # 600 forward and backward passes of a tiny model, and twelve pages.
+    assert 0.01 < shown["minutes"] < 30
+    assert run_command(["presets", "--model", model]) == 2
+    assert run_command(["presets", "--samples", "12", "--model", "/nowhere/at/all"]) == 2

@@ -15,6 +15,7 @@ from deepsynth.checks.ledger import Ledger, ledger
 from deepsynth.job import Recommendation
 from deepsynth.training.config import LoraSettings, TrainerConfig
 from deepsynth.training.lora_presets import get_lora_preset
+from deepsynth.training.probe import Speed
 
 
 @dataclass(frozen=True)
@@ -134,11 +135,10 @@ def recommendations(
 
 def filled(config: TrainerConfig, samples: int, devices: int = 1) -> TrainerConfig:
     """`config` with every open setting recommended for so many samples."""
-    from deepsynth.training.vlm_tiny import SCRATCH_PREFIX
-
-    scratch = config.model_name.startswith(SCRATCH_PREFIX)
     tree: dict[str, dict[str, Any]] = {"train": {}, "lora": {}, "moe": {}}
-    for advice in recommendations(config, samples, config.lora, devices, scratch=scratch):
+    for advice in recommendations(
+        config, samples, config.lora, devices, scratch=_is_scratch(config)
+    ):
         section, _, key = advice.key.partition(".")
         tree[section][key] = advice.value
     return config.model_copy(
@@ -164,24 +164,25 @@ def expected_updates(config: Any, samples: int, devices: int = 1) -> Ledger:
     )
 
 
-def recommended(samples: int, seconds_per_sample: float | None = None) -> dict[str, Any]:
+def recommended(
+    samples: int, model: str | None = None, speed: Speed | None = None
+) -> dict[str, Any]:
     """What `deepsynth presets --samples N` and the web page show.
 
     Args:
         samples: Training samples.
-        seconds_per_sample: Measured time of one sample in training, forward and backward, if a
-            probe has been run; gives the minutes.
+        model: As a job's `model:`; None for the default.
+        speed: What `measure_speed` found for that model on this machine; gives the minutes.
 
     Returns:
-        `preset`, `settings` (key, value, why), `updates`, `per_epoch`, `minutes` (or None).
+        `samples`, `preset`, `settings` (key, value, why), `updates`, `per_epoch`, and `minutes` of
+        training, None without a probe.
     """
-    config = TrainerConfig.model_validate({})
-    advice = recommendations(config, samples, config.lora)
+    config = TrainerConfig.model_validate({} if model is None else {"model_name": model})
     complete = filled(config, samples)
     counted = expected_updates(complete, samples)
-    minutes = None
-    if seconds_per_sample is not None and complete.epochs:
-        minutes = round(seconds_per_sample * samples * complete.epochs / 60, 1)
+    advice = recommendations(config, samples, config.lora, scratch=_is_scratch(config))
+    minutes = None if speed is None else round(speed.minutes(samples, complete.epochs or 0), 2)
     return {
         "samples": samples,
         "preset": complete.preset,
@@ -190,6 +191,12 @@ def recommended(samples: int, seconds_per_sample: float | None = None) -> dict[s
         "per_epoch": counted.per_epoch,
         "minutes": minutes,
     }
+
+
+def _is_scratch(config: TrainerConfig) -> bool:
+    from deepsynth.training.vlm_tiny import SCRATCH_PREFIX
+
+    return config.model_name.startswith(SCRATCH_PREFIX)
 
 
 def _fill(section: Any, values: Mapping[str, Any]) -> Any:

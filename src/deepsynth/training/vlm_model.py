@@ -49,6 +49,8 @@ def model_config(name: str, revision: str | None = None, trust_remote_code: bool
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
 
     folder = Path(name)
+    if folder.is_absolute() and not folder.is_dir():
+        raise ModelError("there is no such folder.", where=name)
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise ModelError(
             "this folder holds no model (no config.json).",

@@ -33,6 +33,7 @@ from deepsynth.training.vlm_model import (
     encoder_fingerprint,
     load_model,
     load_processor,
+    model_config,
     page_view,
     processor_fingerprint,
     scratch_folder,
@@ -108,6 +109,8 @@ def open_session(
     config = filled(config, len(samples), world_size())
     precision = choose_precision(config.mixed_precision)
     base, start = base_of(config, scratch, samples.summaries)
+    # A wrong kind of model is said as such, before its processor fails to be found.
+    model_config(base, config.model_revision, config.trust_remote_code)
     processor = load_processor(base, config.model_revision, config.trust_remote_code)
     lora = config.preset != "none"
     set_seed(config.seed)

@@ -105,6 +105,7 @@ def main(run: Run) -> None:
     train = splits["train"]
     config = start_config(run, "check")
     base, _ = base_of(config, run.path / "base", train.summaries)
+    model_config(base, config.model_revision, config.trust_remote_code)
     processor = load_processor(base, config.model_revision, config.trust_remote_code)
     pages = [sample for sample in train.pages() if sample]
     view = page_view(processor, pages[0][0].size, config.tiles)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from deepsynth.duration import duration
 from deepsynth.errors import RequestError
 from deepsynth.verbs import groups
+
+if TYPE_CHECKING:
+    from deepsynth.training.probe import Speed
 
 _Many = Parameter(consume_multiple=True)
 
@@ -23,8 +28,9 @@ def register(app: App) -> None:
 def presets(
     *,
     samples: Annotated[int | None, Parameter(help="Training samples; recommends for them.")] = None,
-    seconds_per_sample: Annotated[
-        float | None, Parameter(help="Time of one sample in training, to estimate the whole.")
+    model: Annotated[
+        str | None,
+        Parameter(help="Load this model and time a few batches here, to say how long it takes."),
     ] = None,
     as_json: Annotated[bool, Parameter(name="--json", help="Print as JSON.", negative=())] = False,
 ) -> int:
@@ -35,16 +41,19 @@ def presets(
     ```
     deepsynth presets
     deepsynth presets --samples 12
+    deepsynth presets --samples 12 --model scratch:deepseek-ocr-2-tiny
     ```
     """
     from deepsynth.training import LORA_PRESETS, recommended
 
     if samples is None:
+        if model is not None:
+            raise RequestError("how many samples?", where="--model", hint="Add --samples 12.")
         shown: Any = [preset.as_dict() for preset in LORA_PRESETS.values()]
     elif samples < 1:
         raise RequestError(f"{samples} samples are none.", where="--samples")
     else:
-        shown = recommended(samples, seconds_per_sample)
+        shown = recommended(samples, model, None if model is None else _timed(model, samples))
     if as_json:
         print(json.dumps(shown, ensure_ascii=False, indent=2))
     elif samples is None:
@@ -112,6 +121,13 @@ def train_datasets(
         return work.train(job, runs=output_dir.parent, name=output_dir.name, quiet=quiet)
 
 
+def _timed(model: str, samples: int) -> Speed:
+    from deepsynth.training.probe import measure_speed
+
+    print(f"Trying {model} on a few pages ...", file=sys.stderr, flush=True)
+    return measure_speed(model, samples)
+
+
 def job_text(
     datasets: list[str], train: dict[str, Any], data: dict[str, Any], model: str | None
 ) -> str:
@@ -177,4 +193,5 @@ def _print_recommended(shown: dict[str, Any]) -> None:
         console.print(f"      {entry['why']}", style="dim", markup=False, soft_wrap=True)
     console.print(f"{shown['updates']} updates, {shown['per_epoch']} an epoch")
     if shown["minutes"] is not None:
-        console.print(f"about {shown['minutes']} minutes at the measured speed")
+        took = duration(60 * shown["minutes"])
+        console.print(f"about {took} of training on this machine, measured on a few batches")
