@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -41,3 +42,10 @@ def test_batches_hold_similar_lengths_when_grouped() -> None:
         return sum(longest) - sum(LENGTHS)
 
     assert padding(order(0)) < 0.25 * padding(order(0, grouped=False))
+
+
+def test_grouped_batches_come_in_no_order_of_length() -> None:
+    found = order(0)
+    means = [sum(LENGTHS[row] for row in found[at : at + 8]) / 8 for at in range(0, 200, 8)]
+    falls = sum(after < before for before, after in pairwise(means))
+    assert 6 <= falls <= 18  # of 24: neither sorted up nor down, as a whole or in stretches
