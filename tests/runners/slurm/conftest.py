@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -56,3 +59,70 @@ def hpc(remote_host: RemoteHost, monkeypatch: pytest.MonkeyPatch) -> SlurmRunner
         environments=OURS,
     )
     return SlurmRunner("hpc", site, lambda line: None)
+
+
+PREEMPTIONS = [
+    ("1", "30", "REQUEUE"),
+    ("1", "0", "REQUEUE"),
+    ("0", "0", "REQUEUE"),
+    ("0", "3", "REQUEUE"),
+    ("1", "0", "CANCEL"),
+    ("0", "0", "CANCEL"),
+    ("1", "30", "CANCEL"),
+]
+"""Kinds of site: whether users' signals are sent, seconds of grace, what preempting does."""
+
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclass(frozen=True)
+class Survivor:
+    """A training in a Slurm of its own that is interrupted; it goes on beside other tests."""
+
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def check(self) -> None:
+        """Wait until it ends, and see that all was as it should be."""
+        assert self.process.wait(200) == 0, self.log.read_text()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def survivors(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Survivor]]:
+    """One for each kind of preemption, and last the time limits; begun with the first test here.
+
+    Empty where none of them is asked for, or where no Slurm can run.
+    """
+    wanted = any(
+        isinstance(item, pytest.Function) and "survivors" in signature(item.function).parameters
+        for item in request.session.items
+    )
+    begun: list[Survivor] = []
+    if wanted and why_not() is None:
+        keys = ("SLURM_SIGNAL", "SLURM_GRACE", "SLURM_PREEMPT")
+        begun = [
+            _begin(
+                "preemption",
+                tmp_path_factory.mktemp("preempted"),
+                dict(zip(keys, values, strict=True)),
+            )
+            for values in PREEMPTIONS
+        ]
+        begun.append(_begin("limits", tmp_path_factory.mktemp("limits"), {}))
+    yield begun
+    for survivor in begun:
+        survivor.process.terminate()
+        survivor.process.wait()
+
+
+def _begin(module: str, folder: Path, settings: dict[str, str]) -> Survivor:
+    argv = ["nice", sys.executable, "-m", f"tests.runners.slurm.{module}", str(folder)]
+    log = folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            argv, env=os.environ | settings, stdout=output, stderr=output, cwd=ROOT
+        )
+    return Survivor(log, process)

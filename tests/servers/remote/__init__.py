@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from deepsynth.environments import managed_folder
 from tests.servers.slurm import server_environment, why_not
 
 HERE = Path(__file__).parent
@@ -56,7 +57,9 @@ def why_no_remote() -> str | None:
 def running_remote(folder: Path, **settings: str) -> Iterator[RemoteHost]:
     """Run a login node with its state in `folder`."""
     source = Path(__file__).parents[3] / "src"
+    kraken = managed_folder("htr")
     readable = f"{sys.prefix} {Path(sys.base_prefix).resolve()} {source}"
+    readable += f" {kraken}" * kraken.is_dir()
     environment = server_environment(**({"READABLE": readable} | settings))
     try:
         subprocess.run(

@@ -32,8 +32,8 @@ set -e
 useradd -m -s /bin/bash alice 2>/dev/null || true
 install -d -m 700 -o alice /home/alice/.ssh; install -m 600 -o alice /opt/boot/id.pub /home/alice/.ssh/authorized_keys
 echo 'export SLURM_CONF=/opt/slurm/slurm.conf' > /etc/profile.d/slurm.sh; echo 'SLURM_CONF=/opt/slurm/slurm.conf' >> /etc/environment
-# a module command like the centre's
-printf 'module() { echo "module \$*" >&2; }\nexport -f module\n' > /etc/profile.d/modules.sh
+# a module command like the centre's: `module load NAME` puts /opt/NAME/bin first
+printf 'module() { echo "module \$*" >&2; [ "\$1" != load ] || PATH=/opt/\$2/bin:\$PATH; }\nexport -f module\n' > /etc/profile.d/modules.sh
 mkdir -p /run/sshd; ssh-keygen -A >/dev/null
 /usr/sbin/sshd -o ListenAddress=127.0.0.1 -o Port=22 -o PasswordAuthentication=no -o UsePAM=yes -o SetEnv=SLURM_CONF=/opt/slurm/slurm.conf
 bash /opt/boot/start_slurm.sh /opt/slurm
