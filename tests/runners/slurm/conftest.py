@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from inspect import signature
@@ -41,6 +43,17 @@ def remote_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemoteHost
         pytest.skip(reason)
     with running_remote(tmp_path_factory.mktemp("remote")) as host:
         yield host
+
+
+@pytest.fixture
+def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the sockets of shared connections go."""
+    folder = Path(tempfile.mkdtemp(prefix="ds-"))  # the path of a socket must be short
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    yield folder
+    for socket in folder.glob("*/*"):
+        subprocess.run(["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "any"], check=False)
+    shutil.rmtree(folder)
 
 
 OURS = {"this": SiteEnvironment(venv=sys.prefix)}

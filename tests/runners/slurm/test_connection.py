@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from deepsynth.runners.slurm.connection import Connection, RemoteError, explain
 from tests.servers.remote import RemoteHost
-
-
-@pytest.fixture
-def sockets() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="ds-"))  # the path of a socket must be short
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -33,7 +23,6 @@ def alone(
     (tmp_path / "ssh").write_text(f'#!/bin/sh\nexec /usr/bin/ssh -F "{own}" "$@"\n')
     (tmp_path / "ssh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(sockets))
     return Connection("hpc")
 
 

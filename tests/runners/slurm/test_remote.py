@@ -81,3 +81,19 @@ def test_plain_commands_leave_receipts_after_fetch(
     assert list(runner.logs(run, "train")) == ["trained"]
     out = next((run.path / "slurm").glob("train-*.out")).read_text()
     assert "module load kraken" in out
+
+
+def test_a_site_behind_a_jump_host(hpc: SlurmRunner, sockets: Path, tmp_path: Path) -> None:
+    (tmp_path / "page").write_text("page")
+    copy = shell(
+        "train",
+        'mkdir "$0/model"; cp "$0"/sources/page/* "$0/model"',
+        sources={"page": str(tmp_path / "page")},
+        outputs=["model"],
+    )
+    run = make_run(tmp_path / "run", copy)
+    site = hpc.site.model_copy(update={"host": "behind"})
+    runner = SlurmRunner("behind", site, lambda line: None)
+    assert runner.connection.check("echo ${SSH_CONNECTION##* }", "no") == "2222\n"
+    runner.run(run, run.plan.steps)
+    assert (run.path / "model" / "page").read_text() == "page"

@@ -9,8 +9,9 @@ import pytest
 
 from deepsynth.errors import Stopped
 from deepsynth.runners.slurm import SlurmRunner
+from deepsynth.step import Resources
 from tests.runners.slurm.conftest import PREEMPTIONS, Survivor
-from tests.runners.slurm.toy import counted, counting, make_run, shell
+from tests.runners.slurm.toy import COUNT, counted, counting, make_run, shell
 from tests.servers.slurm import why_not
 
 
@@ -51,3 +52,26 @@ def test_stop_saves_and_a_second_submission_goes_on(here: SlurmRunner, tmp_path:
     assert "saved at" in log
     assert log.count("from ") == 2
     assert (run.path / "model" / "weights").read_text() == counted(40)
+
+
+def test_an_array_is_stopped_element_by_element(here: SlurmRunner, tmp_path: Path) -> None:
+    script = COUNT.replace('"checkpoint"', 'os.environ["DEEPSYNTH_INDEX"]')
+    script = script.replace('(run / "model").mkdir(exist_ok=True)', "")
+    script = script.replace('"model" / "weights"', '("made-" + os.environ["DEEPSYNTH_INDEX"])')
+    argv = ["{python}", "-c", script.replace("{", "{{").replace("}", "}}"), "{run}", "30", "0.1"]
+    elements = Resources(cpus=3, memory_gb=0.2, minutes=10)
+    train = shell("train", "", argv=argv, array=4, outputs=["made-{index}"], resources=elements)
+    run = make_run(tmp_path / "run", train)
+    here.submit(run)
+    work = run.path / "steps" / "train" / "work"
+    while len(list(work.glob("?"))) < 2:  # the node has cores for two of them
+        time.sleep(0.05)
+    here.stop(run)
+    told = here.status(run)
+    assert [e.state for e in told.elements] == ["CANCELLED"] * 4
+    assert not list(run.path.glob("made-*"))
+    here.run(run, run.plan.steps)
+    log = (run.path / "logs" / "train.log").read_text().splitlines()
+    assert sum(line.startswith("saved at") for line in log) == 2
+    assert sum(line.startswith("from 0") for line in log) == 4
+    assert [path.read_text() for path in sorted(run.path.glob("made-*"))] == [counted(30)] * 4

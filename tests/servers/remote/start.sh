@@ -2,7 +2,8 @@
 # Plays a remote HPC login node on this box: own hostname, network, pids, and a copy-on-write view of /
 # (its /home, /tmp, /etc are its own), running the real sshd and the real Slurm.  usage: remote/start.sh DIR [NAME]
 # READABLE="PATH..." lets alice read those paths of this machine.
-# Leaves DIR/ssh_config : ssh -F DIR/ssh_config hpc   (user alice, key only; no port is opened on the outer machine)
+# Leaves DIR/ssh_config : ssh -F DIR/ssh_config hpc   (user alice, key only; no port is opened on the outer machine),
+# and the host `behind`, another sshd that is reached by a jump over hpc.
 set -euo pipefail
 D=${1:?dir}; NAME=${2:-hpc-login}; mkdir -p "$D"; D=$(cd "$D" && pwd); HERE=$(cd "$(dirname "$0")" && pwd)
 [ -f "$D/id" ] || ssh-keygen -q -t ed25519 -N '' -f "$D/id"
@@ -32,10 +33,13 @@ set -e
 useradd -m -s /bin/bash alice 2>/dev/null || true
 install -d -m 700 -o alice /home/alice/.ssh; install -m 600 -o alice /opt/boot/id.pub /home/alice/.ssh/authorized_keys
 echo 'export SLURM_CONF=/opt/slurm/slurm.conf' > /etc/profile.d/slurm.sh; echo 'SLURM_CONF=/opt/slurm/slurm.conf' >> /etc/environment
-# a module command like the centre's: `module load NAME` puts /opt/NAME/bin first
+# a module command like the centre's: module load NAME puts /opt/NAME/bin first
 printf 'module() { echo "module \$*" >&2; [ "\$1" != load ] || PATH=/opt/\$2/bin:\$PATH; }\nexport -f module\n' > /etc/profile.d/modules.sh
 mkdir -p /run/sshd; ssh-keygen -A >/dev/null
-/usr/sbin/sshd -o ListenAddress=127.0.0.1 -o Port=22 -o PasswordAuthentication=no -o UsePAM=yes -o SetEnv=SLURM_CONF=/opt/slurm/slurm.conf
+# the login node on port 22; on 2222 a second one that is only reached by a jump over the first
+for port in 22 2222; do
+  /usr/sbin/sshd -o ListenAddress=127.0.0.1 -o Port=\$port -o PidFile=/run/sshd-\$port.pid -o PasswordAuthentication=no -o UsePAM=yes -o SetEnv=SLURM_CONF=/opt/slurm/slurm.conf
+done
 bash /opt/boot/start_slurm.sh /opt/slurm
 exec sleep infinity
 G
@@ -58,4 +62,13 @@ Host hpc
   ControlMaster auto
   ControlPath $D/cm-%C
   ControlPersist 30
+Host behind
+  HostName 127.0.0.1
+  Port 2222
+  User alice
+  ProxyJump hpc
+  IdentityFile $D/id
+  IdentitiesOnly yes
+  StrictHostKeyChecking accept-new
+  UserKnownHostsFile $D/known_hosts
 S
