@@ -306,6 +306,35 @@ def test_without_rsync_there_sftp_is_used(
     assert (run.path / "model" / "mes pages" / "a b" / 'é "q".txt').read_text() == "un"
 
 
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+
+
+@pytest.mark.parametrize("skew", ["-3h", "+2d"])
+def test_a_clock_that_is_wrong_there_confuses_nothing(
+    skew: str, hpc: SlurmRunner, remote_host: RemoteHost, tmp_path: Path
+) -> None:
+    if not FAKETIME.exists():
+        pytest.skip("libfaketime is not installed")
+    page = tmp_path / "page.txt"
+    page.write_text("old")
+    run = make_run(tmp_path / "run", reader(page))
+    faked = f"export LD_PRELOAD={FAKETIME} FAKETIME={skew}"
+    remote_host.root(f"echo '{faked}' >/etc/profile.d/zz-skew.sh")
+    try:
+        there = int(hpc.connection.check("date +%s", "no"))
+        assert abs(there - time.time()) > 10_000
+        hpc.run(run, run.plan.steps)
+        page.write_text("new")
+        again = make_run(tmp_path / "again", reader(page))
+        hpc.run(again, again.plan.steps)
+    finally:
+        remote_host.root("rm /etc/profile.d/zz-skew.sh")
+    assert (run.path / "model" / "copy").read_text() == "old"
+    assert (again.path / "model" / "copy").read_text() == "new"
+    for event in run.events():
+        assert abs(event["time"] - time.time()) < 600, event
+
+
 def test_an_unknown_host_is_told(hpc: SlurmRunner, tmp_path: Path) -> None:
     site = hpc.site.model_copy(update={"host": "nowhere.invalid"})
     run = make_run(tmp_path / "run", counting(5))

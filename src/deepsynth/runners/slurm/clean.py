@@ -7,7 +7,6 @@ run made was verified here, file by file, against the receipts there.
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,8 @@ _LIST = r"""
 cd {workspace} 2>/dev/null || exit 0
 for folder in runs/*/ sources/*/ environments/*/; do
   [ -d "$folder" ] || continue
-  printf '%s\t%s\t%s\t%s\n' "$(du -sk "$folder" | cut -f 1)" "$(stat -c %Y "$folder")" "$folder" \
+  printf '%s\t%s\t%s\t%s\n' "$(du -sk "$folder" | cut -f 1)" \
+    "$(($(date +%s) - $(stat -c %Y "$folder")))" "$folder" \
     "$(ls "$folder" | head -n 1)"
 done
 """
@@ -44,7 +44,7 @@ class Kept:
 
     name: str
     bytes: int
-    age: float
+    age: int
     holds: str
     run: Path | None = None
 
@@ -69,10 +69,9 @@ def list_site(site: Site, runs: Iterable[Path] = ()) -> list[Kept]:
     kept: list[Kept] = []
     for line in text.splitlines():
         if line.count("\t") == 3:
-            size, changed, name, holds = line.split("\t")
+            size, age, name, holds = line.split("\t")
             name = name.rstrip("/")
-            age = max(0.0, time.time() - int(changed))
-            kept.append(Kept(name, int(size) * 1024, age, holds, known.get(name)))
+            kept.append(Kept(name, int(size) * 1024, max(0, int(age)), holds, known.get(name)))
     return sorted(kept, key=lambda one: -one.bytes)
 
 

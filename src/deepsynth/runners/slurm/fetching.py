@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import time
@@ -15,6 +16,9 @@ from deepsynth.runners.slurm.record import Record
 from deepsynth.runners.slurm.states import Element, Snapshot
 from deepsynth.runners.slurm.transfer import Transfer, TransferFailed
 from deepsynth.step import Step
+
+TOLERATED_SKEW = 10.0
+"""Seconds by which two clocks may differ before it shows in how long things seem to take."""
 
 OURS = (
     "/sources",
@@ -34,12 +38,25 @@ def mirror(connection: Connection, run: Run, record: Record, snapshot: Snapshot)
     """Append the events that are new there to those here, and copy the curve if it changed."""
     if snapshot.events:
         with (run.path / "events.jsonl").open("ab", buffering=0) as stream:
-            stream.write(snapshot.events)
+            stream.write(in_our_time(snapshot))
         record.save(run, events=record.events + len(snapshot.events))
         curve = connection.run(f"cat {shlex.quote(record.folder + '/metrics.jsonl')} 2>/dev/null")
         if curve.stdout:
             whole = curve.stdout[: curve.stdout.rfind("\n") + 1]
             durable.write_text(run.path / "metrics.jsonl", whole)
+
+
+def in_our_time(snapshot: Snapshot) -> bytes:
+    """The new events, told by the clock of this side where the one there is wrong."""
+    skew = time.time() - snapshot.clock if snapshot.clock else 0.0
+    if abs(skew) < TOLERATED_SKEW:
+        return snapshot.events
+    events = durable.parse_lines(snapshot.events)
+    lines = (
+        json.dumps(event | {"time": round(event["time"] + skew, 3)}, ensure_ascii=False) + "\n"
+        for event in events
+    )
+    return "".join(lines).encode()
 
 
 def fetch(

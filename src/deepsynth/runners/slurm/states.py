@@ -34,6 +34,7 @@ if [ -n "$ids" ]; then
 fi
 section marks; for f in slurm/*.end; do [ -f "$f" ] && echo "$f $(cat "$f")"; done
 section receipts; find steps -name 'receipt*.json' -o -name 'outputs-*.sha256'
+section clock; date +%s
 section events; {events}
 true
 """
@@ -64,12 +65,21 @@ class Element:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a whole run at one moment."""
+    """The state of a whole run at one moment.
+
+    Attributes:
+        elements: Each element of each step.
+        events: New lines of `events.jsonl` there.
+        submissions: How often each step was submitted.
+        there: Whether the run folder is there at all.
+        clock: Seconds since the epoch by the clock there; None when it was not asked.
+    """
 
     elements: list[Element]
     events: bytes = b""
     submissions: dict[str, int] = field(default_factory=dict)
     there: bool = True
+    clock: int | None = None
 
     def of(self, step: str) -> list[Element]:
         """The elements of one step."""
@@ -152,7 +162,8 @@ def read_sections(plan: Plan, sections: dict[str, str]) -> Snapshot:
         counts[name] = counts.get(name, 0) + 1
     events = sections["events"].encode()
     whole = events[: events.rfind(b"\n") + 1]
-    return Snapshot(elements, whole, counts)
+    clock = sections.get("clock", "").strip()
+    return Snapshot(elements, whole, counts, clock=int(clock) if clock else None)
 
 
 def _element(
