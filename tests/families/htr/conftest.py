@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,24 +13,33 @@ import pytest
 from deepsynth.families.htr.synthetic import demo_font, write_pages
 
 SERIF, ITALIC = "DejaVuSerif", "STIXGeneralItalic"
-SHARED = Path(__file__).parents[4] / "shared" / "data" / "htr"
-"""Real ground truth, used where it happens to be; tests that want it skip without."""
+REAL = [
+    Path(folder)
+    for folder in os.environ.get("DEEPSYNTH_GROUND_TRUTH", "").split(os.pathsep)
+    if folder
+]
+"""Folders of clean real ground truth, if the environment names some; tests of them skip without."""
+
+
+@pytest.fixture(scope="session")
+def pages_made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve pages with four lines each, as PAGE and as ALTO; tests change copies."""
+    made = tmp_path_factory.mktemp("pages")
+    for form in ("page", "alto"):
+        write_pages(made / form, font=demo_font(SERIF), pages=12, seed=1, lines=4, form=form)
+    return made
 
 
 @pytest.fixture
-def page_folder(tmp_path: Path) -> Path:
+def page_folder(tmp_path: Path, pages_made_once: Path) -> Path:
     """Twelve pages of PAGE XML with four lines each."""
-    folder = tmp_path / "page"
-    write_pages(folder, font=demo_font(SERIF), pages=12, seed=1, lines=4)
-    return folder
+    return shutil.copytree(pages_made_once / "page", tmp_path / "page")
 
 
 @pytest.fixture
-def alto_folder(tmp_path: Path) -> Path:
+def alto_folder(tmp_path: Path, pages_made_once: Path) -> Path:
     """The same as ALTO."""
-    folder = tmp_path / "alto"
-    write_pages(folder, font=demo_font(SERIF), pages=12, seed=1, lines=4, form="alto")
-    return folder
+    return shutil.copytree(pages_made_once / "alto", tmp_path / "alto")
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from deepsynth.errors import DataError
 from deepsynth.families.htr.compile import compile_split, read_lines
 from deepsynth.families.htr.ground_truth import open_image, read_page, scan_folder
 from deepsynth.families.htr.lines import LostLine, PageImage, extract_line
-from tests.families.htr.conftest import SHARED
+from tests.families.htr.conftest import REAL
 from tests.families.htr.test_check import edit, on_image, truncate
 
 REFERENCE = """
@@ -179,9 +179,10 @@ def test_the_network_gets_what_kraken_would_give_it(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the real ground truth is not here")
-def test_real_lines_are_what_kraken_cuts(tmp_path: Path, kraken: Callable[..., str]):
-    assert assert_same_as_kraken(documents(SHARED / "celestine"), tmp_path, kraken) == 144
+@pytest.mark.skipif(not REAL, reason="DEEPSYNTH_GROUND_TRUTH names no real ground truth")
+@pytest.mark.parametrize("folder", REAL)
+def test_real_lines_are_what_kraken_cuts(folder: Path, tmp_path: Path, kraken: Callable[..., str]):
+    assert assert_same_as_kraken(documents(folder), tmp_path, kraken)
 
 
 def test_colour_is_kept_for_networks_that_want_it(page_folder: Path, tmp_path: Path):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Literal, cast
 
 from deepsynth.checks import Finding, Severity
 
 NormalForm = Literal["NFC", "NFD", "NFKC", "NFKD"]
+_A_ROW = 16
 
 
 def describe(character: str) -> str:
@@ -64,6 +65,28 @@ def normal_form_finding(where: str, texts: Iterable[tuple[str, str]]) -> Finding
     )
 
 
+def alphabet_finding(where: str, alphabet: Counter[str]) -> Finding | None:
+    """The alphabet with the frequency of each character, the most frequent first."""
+    if not alphabet:
+        return None
+    ordered = sorted(alphabet.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{visible(character)} {count}" for character, count in ordered]
+    rows = ("   ".join(shown[i : i + _A_ROW]) for i in range(0, len(shown), _A_ROW))
+    return Finding(
+        Severity.INFO, "alphabet", where, f"{len(alphabet)} different characters", "", tuple(rows)
+    )
+
+
+def visible(character: str) -> str:
+    """A character that can be seen in a list: marks on a circle, the rest by their numbers."""
+    if character == " ":
+        return "␣"
+    category = unicodedata.category(character)
+    if category.startswith("M"):
+        return f"◌{character}"
+    return f"U+{ord(character):04X}" if category[0] in "CZ" else character
+
+
 def rare_finding(where: str, alphabet: Counter[str], minimum: int) -> Finding | None:
     """A finding when characters occur fewer than `minimum` times: too few to be learned."""
     rare = [(c, n) for c, n in sorted(alphabet.items()) if n < minimum and not c.isspace()]
@@ -100,9 +123,3 @@ def lacking_finding(
         "`train.resize: union` adds them to the model (the default); they need examples to learn.",
         tuple(f"{describe(c)} ({used[c]})" for c in lacking[:12]),
     )
-
-
-def table(alphabet: Counter[str]) -> Iterator[tuple[str, int]]:
-    """Rows for people, most frequent first: a character described, and how often it occurs."""
-    for character, count in sorted(alphabet.items(), key=lambda item: (-item[1], item[0])):
-        yield describe(character), count

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from deepsynth.families.htr.page_checks import PageCheck, check_file
 
 MIN_PAGES = 10
 """With fewer pages, a test split of whole pages says next to nothing."""
+
+WHOLE = "data.ground_truth"
+"""Where a finding about the whole folder is; the folder itself lies elsewhere on each machine."""
 
 RARE = 5
 """A character seen fewer times than this is reported as rare."""
@@ -32,7 +35,8 @@ class GroundTruthCheck:
         lines: Lines on them.
         characters: Characters in the lines.
         alphabet: How often each character occurs.
-        findings: Worst first, then by code and place.
+        findings: Worst first, then by code and place; places are relative to the folder, so that
+            the same ground truth gives the same findings on every machine.
     """
 
     folder: Path
@@ -91,7 +95,7 @@ def check_ground_truth(
             checks.append(check)
             progress(len(checks), len(found.documents))
     for check in checks:
-        result.findings.extend(check.findings)
+        result.findings.extend(_within(folder, finding) for finding in check.findings)
         if check.page:
             result.pages.append(check.page)
             result.lines += len(check.page.lines)
@@ -104,19 +108,22 @@ def check_ground_truth(
     return result
 
 
+def _within(folder: Path, finding: Finding) -> Finding:
+    return replace(finding, where=finding.where.removeprefix(f"{folder}{os.sep}"))
+
+
 def _folder_findings(
     result: GroundTruthCheck,
     hidden: tuple[Path, ...],
     images: tuple[Path, ...],
     checks: list[PageCheck],
 ) -> Iterable[Finding]:
-    where = str(result.folder)
+    where = WHOLE
     yield Finding(
         Severity.INFO,
         "size",
         where,
-        f"{len(result.pages)} pages, {result.lines} lines, {result.characters} characters, "
-        f"{len(result.alphabet)} different ones",
+        f"{len(result.pages)} pages, {result.lines} lines, {result.characters} characters",
     )
     if not any(line.text.strip() for page in result.pages for line in page.lines):
         yield Finding(
@@ -173,7 +180,7 @@ def _duplicates(
         yield Finding(
             Severity.ERROR if crossed else Severity.WARNING,
             "page-duplicate",
-            str(same[0].path),
+            names[0],
             f"the same image serves {len(same)} files"
             + (
                 f", in the splits {', '.join(sorted(within))}: the score would not be true"
@@ -188,13 +195,14 @@ def _duplicates(
 def _character_findings(
     result: GroundTruthCheck, codec: Iterable[str] | None, form: str | None, rare: int
 ) -> Iterable[Finding]:
-    where = str(result.folder)
+    where = WHOLE
     texts = (
         (f"{page.path.name} {line.id}", line.text) for page in result.pages for line in page.lines
     )
     yield from filter(
         None,
         (
+            characters.alphabet_finding(where, result.alphabet),
             characters.normal_form_finding(where, texts),
             characters.rare_finding(where, result.alphabet, rare),
             characters.lacking_finding(where, result.alphabet, codec, form) if codec else None,

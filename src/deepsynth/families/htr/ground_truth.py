@@ -263,12 +263,7 @@ def open_image(path: Path) -> Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise too_large(path) from None
     except (OSError, ValueError, SyntaxError) as error:
-        raise NotGroundTruth(
-            "image-truncated" if "truncated" in str(error) else "image-unreadable",
-            f"the image cannot be read: {error}",
-            where=path,
-            hint="Copy or export the image again.",
-        ) from None
+        raise unreadable(path, error) from None
     if image.mode.startswith("I;16"):
         return image.point(lambda value: value / 256).convert("L")
     return image if image.mode in ("1", "L", "RGB") else image.convert("RGB")
@@ -282,6 +277,21 @@ def require_decodable_size(path: Path, size: tuple[int, int]) -> None:
     """
     if size[0] * size[1] > MAX_IMAGE_PIXELS:
         raise too_large(path, size)
+
+
+def unreadable(path: Path, error: Exception) -> NotGroundTruth:
+    """The finding for an image that Pillow gives up on, without the names Pillow gives it."""
+    from PIL import UnidentifiedImageError
+
+    truncated = "truncated" in str(error)
+    unknown = isinstance(error, UnidentifiedImageError)
+    why = "it is neither PNG, JPEG nor TIFF, or damaged at its start" if unknown else str(error)
+    return NotGroundTruth(
+        "image-truncated" if truncated else "image-unreadable",
+        f"the image cannot be read: {why}",
+        where=path,
+        hint="Copy or export the image again.",
+    )
 
 
 def too_large(path: Path, size: tuple[int, int] | None = None) -> NotGroundTruth:

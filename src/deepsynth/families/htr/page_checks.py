@@ -17,6 +17,7 @@ from deepsynth.families.htr.ground_truth import (
     read_page,
     require_decodable_size,
     too_large,
+    unreadable,
 )
 from deepsynth.families.htr.line_checks import EXAMPLES, REPAIR, line_findings
 
@@ -98,12 +99,7 @@ def image_size(path: Path, content: bytes) -> tuple[tuple[int, int], int]:
     except Image.DecompressionBombError:
         raise too_large(path) from None
     except (OSError, ValueError, SyntaxError) as error:
-        raise NotGroundTruth(
-            "image-truncated" if "truncated" in str(error) else "image-unreadable",
-            f"the image cannot be read: {error}",
-            where=path,
-            hint="Copy or export the image again.",
-        ) from None
+        raise unreadable(path, error) from None
     return ((height, width) if orientation in (5, 6, 7, 8) else (width, height)), orientation
 
 
