@@ -21,7 +21,7 @@ from deepsynth.families.htr import scores
 from deepsynth.families.htr.compile import CompiledLine, read_lines
 from deepsynth.families.htr.job import HtrJob
 from deepsynth.families.htr.prepared import Manifest, base_model, htr_job, read_manifest
-from deepsynth.families.htr.recognise import load_recogniser, read_compiled
+from deepsynth.families.htr.recognise import load_recogniser, read_compiled, set_threads
 from deepsynth.families.htr.report import write_report
 from deepsynth.families.htr.scores import ScoredLine
 from deepsynth.run import Run
@@ -32,6 +32,7 @@ WEIGHTS = "best.safetensors"
 def main(run: Run) -> None:
     """Score the model of a run on the pages held back from it."""
     job, manifest = htr_job(run), read_manifest(run)
+    set_threads(job.train.threads)
     models = (
         [run.path / "folds" / str(index) for index in range(manifest.folds)]
         if manifest.folds

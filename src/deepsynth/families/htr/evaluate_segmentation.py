@@ -13,6 +13,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
 from kraken.configs import BLLASegmentationTestDataConfig, BLLASegmentationTrainingConfig
 from kraken.train import KrakenTrainer
 from kraken.train.blla import BLLASegmentationDataModule, BLLASegmentationModel
@@ -31,6 +32,7 @@ def main(run: Run) -> None:
     """Score the segmentation model of a run and write the report."""
     quieten()
     job, manifest = htr_job(run), read_manifest(run)
+    torch.set_num_threads(job.train.threads)
     on = "test" if "test" in manifest.parts else "validation"
     names = manifest.parts[on].pages
     pages = read_pages(

@@ -41,6 +41,11 @@ def load_recogniser(path: Path) -> Any:
     return found[0].eval()
 
 
+def set_threads(count: int) -> None:
+    """Use so many threads for the arithmetic on a CPU."""
+    torch.set_num_threads(count)
+
+
 def read_compiled(
     model: Any,
     arrow: Path,

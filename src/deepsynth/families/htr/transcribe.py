@@ -7,6 +7,7 @@ environment (transcribe_pages.py), one process for the whole batch.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -191,7 +192,12 @@ def _work(
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as said,
         subprocess.Popen(
-            environment.command(argv), stdout=subprocess.PIPE, stderr=said, text=True
+            environment.command(argv),
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            # idle threads that spin double the time a page takes on a busy machine
+            env={"OMP_WAIT_POLICY": "PASSIVE"} | os.environ,
         ) as child,
     ):
         told = 0
