@@ -42,12 +42,16 @@ class Memory:
         return self.total > 0.9 * torch.cuda.get_device_properties(0).total_memory
 
     def __str__(self) -> str:
-        gb = {k: v / 1e9 for k, v in vars(self).items() if k != "batch_size"}
         return (
-            f"about {self.total / 1e9:.1f} GB at batch size {self.batch_size} (weights "
-            f"{gb['weights']:.1f}, optimiser {gb['training']:.1f}, activations "
-            f"{gb['activations']:.1f}, logits {gb['logits']:.1f})"
+            f"about {readable_size(self.total)} at batch size {self.batch_size} (weights "
+            f"{readable_size(self.weights)}, optimiser {readable_size(self.training)}, activations "
+            f"{readable_size(self.activations)}, logits {readable_size(self.logits)})"
         )
+
+
+def readable_size(count: int) -> str:
+    """Bytes for people: 6.8 GB, 21 MB (powers of ten)."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.3g} MB"
 
 
 def memory_estimate(

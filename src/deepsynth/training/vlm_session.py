@@ -14,7 +14,7 @@ from deepsynth.errors import DataError, JobError, ModelError
 from deepsynth.training.adapters import base_fingerprint, load_adapter
 from deepsynth.training.config import TrainerConfig
 from deepsynth.training.lora import TrainableCount, count_trainable, place_lora
-from deepsynth.training.memory import memory_estimate
+from deepsynth.training.memory import memory_estimate, readable_size
 from deepsynth.training.moe import regularise
 from deepsynth.training.recommend import filled
 from deepsynth.training.vlm_data import Page, PageCollator, PageSamples, bytes_fit
@@ -160,7 +160,7 @@ def open_session(
         _cache_features(session, identity, (samples, *more), say, progress)
         if collator.pages == "features" and lora and not keep_encoder:
             freed = release_encoder(plain_model(model))
-            decided.append(f"vision encoder not kept in memory: {freed / 1e6:,.1f} MB less")
+            decided.append(f"vision encoder not kept in memory: {readable_size(freed)} less")
     elif config.uint8_pages and bytes_fit(processor, view, first):
         collator.pages = "bytes"
     decided.append(f"pages enter the batch as {collator.pages}")

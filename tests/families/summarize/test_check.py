@@ -129,3 +129,14 @@ def test_the_budget_is_counted_without_loading_the_model(tiny: Path) -> None:
     assert codes(found) == {"trainable": Severity.INFO, "memory": Severity.INFO}
     assert "attention 32,768" in found[0].what
     assert " 3: " in found[1].what
+
+
+def test_tokens_that_make_a_character_together_are_shown_together(collator: PageCollator) -> None:
+    given = rows(1)
+    given[0]["summary"] = "日本 bâtir"
+    _, preview = check_mask(PageSamples(given, "train"), collator)
+    shown = [piece["text"] for piece in preview["pieces"]]
+    assert "\ufffd" not in "".join(shown)
+    assert "".join(shown[:-1]) == "日本 bâtir"
+    assert preview["pieces"][-1]["end"]
+    assert sum(piece["tokens"] for piece in preview["pieces"]) == preview["learned_tokens"]

@@ -6,10 +6,8 @@ error finding ends the run, since training would be wasted.
 
 from __future__ import annotations
 
-import html
-from typing import Any, cast
+from typing import cast
 
-from deepsynth import durable
 from deepsynth.checks import Finding, Severity
 from deepsynth.checks.ledger import check_ledger
 from deepsynth.checks.report import (
@@ -28,13 +26,13 @@ from deepsynth.families.summarize.check_pages import (
 from deepsynth.families.summarize.job import SummarizeJob
 from deepsynth.families.summarize.models import start_config
 from deepsynth.families.summarize.prepared import read_samples
-from deepsynth.families.summarize.report import page_picture
+from deepsynth.families.summarize.report import write_preview
 from deepsynth.run import Run
 from deepsynth.training.config import TrainerConfig
 from deepsynth.training.lora import count_trainable, empty_model, place_lora
-from deepsynth.training.memory import memory_estimate
+from deepsynth.training.memory import memory_estimate, readable_size
 from deepsynth.training.recommend import expected_updates
-from deepsynth.training.vlm_data import PageCollator, PageSamples
+from deepsynth.training.vlm_data import PageCollator
 from deepsynth.training.vlm_model import load_processor, model_config, page_view
 from deepsynth.training.vlm_session import base_of, choose_precision
 
@@ -55,19 +53,19 @@ def check_budget(
     if precision != "no":
         model.to(torch.bfloat16)
     counted = count_trainable(model)
-    sizes = sorted({*_BATCH_SIZES, config.batch_size or 1})
+    batches = sorted({*_BATCH_SIZES, config.batch_size or 1})
     table = [
-        memory_estimate(model, config, prompt_tokens, precision, size, target_tokens)
-        for size in sizes
+        memory_estimate(model, config, prompt_tokens, precision, batch, target_tokens)
+        for batch in batches
     ]
-    shown = ", ".join(f"{m.batch_size}: {m.total / 1e9:.1f}" for m in table)
+    shown = ", ".join(f"{m.batch_size}: {readable_size(m.total)}" for m in table)
     findings = [
         Finding(Severity.INFO, "trainable", "model", f"{counted}."),
         Finding(
             Severity.INFO,
             "memory",
             "train.batch_size",
-            f"Estimated memory in GB by batch size: {shown}.",
+            f"Estimated memory by batch size: {shown}.",
         ),
     ]
     chosen = next(m for m in table if m.batch_size == config.batch_size)
@@ -97,6 +95,17 @@ def main(run: Run) -> None:
     for number, (name, samples) in enumerate(splits.items()):
         run.progress("check", number, len(splits), "splits", "pages")
         findings += check_pages(samples, name)
+    if job.evaluation.split not in splits:
+        findings.append(
+            Finding(
+                Severity.ERROR,
+                "split-empty",
+                "evaluation.split",
+                f"The {job.evaluation.split} split is empty: nothing could be scored after "
+                "training.",
+                f"Hold something out (data.test_share), or evaluate on {' or '.join(splits)}.",
+            )
+        )
     folder = run.path / "checks"
     if any(finding.severity is Severity.ERROR for finding in findings):
         # Nothing below can be said of pages that cannot be read.
@@ -124,7 +133,7 @@ def main(run: Run) -> None:
     prompt_tokens = round(view.tokens * max(map(len, pages)))
     findings += check_budget(config, base, prompt_tokens, longest)
     folder.mkdir(exist_ok=True)
-    _write_preview(run, train, preview)
+    write_preview(run, train, preview)
     if job.check.learn and not any(f.severity is Severity.ERROR for f in findings):
         from deepsynth.families.summarize.learn import check_learns
 
@@ -132,29 +141,6 @@ def main(run: Run) -> None:
     record_measured(run, "check", findings)
     write_findings(folder, findings)
     refuse_errors(findings)
-
-
-def _write_preview(run: Run, samples: PageSamples, preview: dict[str, Any]) -> None:
-    """One document as the model gets it: page, masked prompt in grey, learned tokens in colour."""
-    pictures = "".join(
-        f'<img src="{page_picture(page)}" alt="page">' for page in samples.read(0).pages[:2]
-    )
-    tints = ("#dbeafe", "#bfdbfe")
-    pieces = "".join(
-        f'<span style="background:{tints[number % 2]}">{html.escape(piece)}</span>'
-        for number, piece in enumerate(preview["pieces"])
-    )
-    page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>What is learned</title>'
-        "<style>body{font:16px/1.6 system-ui,sans-serif;max-width:60rem;margin:2rem auto;"
-        "padding:0 1rem}img{max-width:100%;border:1px solid #ccc}.m{color:#888}</style>"
-        f"<h1>One document as the model gets it</h1><p>{html.escape(preview['where'])}</p>"
-        f"{pictures}<h2>Masked: {preview['masked_tokens']} tokens</h2>"
-        f"<p class=m>{html.escape(preview['prompt'])}</p>"
-        f"<h2>Learned: {preview['learned_tokens']} tokens</h2><p>{pieces}</p>"
-        f"<h2>Decoded back</h2><p>{html.escape(preview['decoded'])}</p>"
-    )
-    durable.write_text(run.path / "checks" / "preview.html", page)
 
 
 if __name__ == "__main__":

@@ -162,7 +162,8 @@ def check_mask(
     """Whether loss falls on the summary and on nothing else, on the first document.
 
     Returns:
-        Findings, and the sample as `preview` draws it: runs of tokens with what becomes of them.
+        Findings, and the sample as `preview.html` shows it: what is masked, and what is learned
+        token by token.
     """
     tokenizer = collator.processor.tokenizer
     sample = samples.read(0)
@@ -176,7 +177,8 @@ def check_mask(
         "prompt": collator.prompt_text(len(sample.pages)),
         "masked_tokens": len(ids) - len(learned),
         "learned_tokens": len(learned),
-        "pieces": [tokenizer.decode([token]) for token in learned],
+        "page_tokens": collator.view.tokens * len(sample.pages),
+        "pieces": _pieces(tokenizer, learned),
         "decoded": decoded,
         "summary": sample.summary,
     }
@@ -199,3 +201,19 @@ def check_mask(
             f"{len(learned)} tokens of the summary are learned: “{decoded[:80]}”.",
         )
     ], preview
+
+
+def _pieces(tokenizer: Any, tokens: list[int]) -> list[dict[str, Any]]:
+    """Tokens as text; those that make up one character only together are one piece."""
+    pieces: list[dict[str, Any]] = []
+    held: list[int] = []
+    for token in tokens:
+        held.append(token)
+        text = tokenizer.decode(held)
+        if not text.endswith("\ufffd"):
+            end = held == [tokenizer.eos_token_id]
+            pieces.append({"text": text, "tokens": len(held), "end": end})
+            held = []
+    if held:
+        pieces.append({"text": tokenizer.decode(held), "tokens": len(held), "end": False})
+    return pieces

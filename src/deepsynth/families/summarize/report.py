@@ -1,9 +1,14 @@
-"""`report.html`: figures, pages with reference and output side by side, one self-contained file."""
+"""Pages for people, each one self-contained file.
+
+`report.html`: figures, documents with reference and output side by side, how it was trained.
+`checks/preview.html`: one document as the model gets it.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +21,7 @@ from deepsynth.families.summarize.job import SummarizeJob
 from deepsynth.families.summarize.prepared import rows_of
 from deepsynth.job import Setting
 from deepsynth.run import Run
-from deepsynth.training.summary_metrics import rouge
+from deepsynth.training.summary_metrics import rouge, words
 from deepsynth.training.vlm_data import Page, PageSamples, decode_page
 
 _THUMBNAIL = 640
@@ -50,33 +55,91 @@ def write_report(
             "pages": [page_picture(page) for page in samples[index].pages[:_PAGES_SHOWN]],
             "more": max(0, len(samples[index].pages) - _PAGES_SHOWN),
             "reference": samples.summaries()[index],
-            "written": written[index],
+            "written": shared_words(written[index], samples.summaries()[index]),
             "before": untrained[index] if untrained else None,
             "rougeL": rouge(written[index], samples.summaries()[index])["rougeL"],
         }
         for index in range(count)
     ]
     curve = durable.read_json(run.path / "training" / "curve.json") or []
-    page = (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            name=run.path.name,
-            final=final,
-            rows=rows_of(run),
-            gallery=gallery,
-            experts=experts,
-            curve=_curve(curve),
-            findings=read_findings(run.path / "checks"),
-            settings=_shown_settings(run),
-        )
+    page = _render(
+        "report.html.j2",
+        name=run.path.name,
+        final=final,
+        rows=rows_of(run),
+        gallery=gallery,
+        experts=experts,
+        curve=_curve(curve),
+        findings=read_findings(run.path / "checks"),
+        settings=_shown_settings(run),
     )
     durable.write_text(run.path / "report.html", page)
 
 
+def write_preview(run: Run, samples: PageSamples, preview: dict[str, Any]) -> None:
+    """Write `checks/preview.html`.
+
+    Args:
+        run: Whose.
+        samples: Their first document is shown.
+        preview: As `check_mask` returns it.
+    """
+    pages = samples.read(0).pages
+    page = _render(
+        "preview.html.j2",
+        p=preview,
+        pages=[page_picture(page) for page in pages[:_PAGES_SHOWN]],
+        more=max(0, len(pages) - _PAGES_SHOWN),
+    )
+    durable.write_text(run.path / "checks" / "preview.html", page)
+
+
+def shared_words(written: str, reference: str) -> list[tuple[str, bool]]:
+    """A summary in pieces, each with whether the reference has it at this place.
+
+    What is shared is the longest common sequence of words, as ROUGE-L counts it.
+    """
+    from rapidfuzz.distance import LCSseq
+
+    if not written.strip():
+        return []
+    pieces = re.split(r"(\s+)", written.strip())
+    ours = [" ".join(words(piece)) for piece in pieces[::2]]
+    theirs = [" ".join(words(piece)) for piece in reference.split()]
+    common = {
+        place
+        for op in LCSseq.opcodes(ours, theirs)
+        if op.tag == "equal"
+        for place in range(op.src_start, op.src_end)
+    }
+    runs: list[tuple[str, bool]] = []
+    for place, piece in enumerate(pieces[::2]):
+        shared = place in common
+        # The space between two pieces belongs to them if both are of the same kind.
+        space = pieces[2 * place - 1] if place else ""
+        if runs and runs[-1][1] == shared:
+            runs[-1] = (runs[-1][0] + space + piece, shared)
+        else:
+            if space:
+                runs.append((space, False))
+            runs.append((piece, shared))
+    return runs
+
+
 def page_picture(page: Page) -> str:
-    """A page as a data URL, small enough to put a dozen into one file."""
-    image = decode_page(page.data).convert("L")
+    """A page as a data URL, small enough to put a dozen into one file.
+
+    What is blank below the last line is left out, down to a third of the page.
+    """
+    from PIL import Image, ImageChops
+
+    image = decode_page(page.data, page.where).convert("L")
+    ink = ImageChops.difference(image, Image.new("L", image.size, 255)).getbbox()
+    bottom = ink[3] if ink else 0
+    margin = image.height // 16
+    image = image.crop(
+        (0, 0, image.width, min(image.height, max(bottom + margin, image.height // 3)))
+    )
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
     stream = io.BytesIO()
     image.save(stream, format="PNG", optimize=True)
@@ -86,31 +149,47 @@ def page_picture(page: Page) -> str:
 def _curve(points: list[dict[str, Any]]) -> str:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3.2), dpi=110, layout="constrained")
+    def found(key: str) -> list[tuple[float, float]]:
+        return [(p["update"], p[key]) for p in points if p.get(key) is not None]
+
+    figure = Figure(figsize=(8.4, 3.2), dpi=150, layout="constrained")
     axes = figure.subplots()
-    for key, label, style in (
-        ("loss", "training loss", "-"),
-        ("eval_loss", "validation loss", "o-"),
-        ("eval_rougeL", "validation ROUGE-L", "s--"),
-    ):
-        found = [(p["update"], p[key]) for p in points if p.get(key) is not None]
-        if found:
-            axes.plot(*zip(*found, strict=True), style, label=label, markersize=3)
     axes.set_xlabel("updates")
-    axes.legend(frameon=False)
+    axes.set_ylabel("loss")
+    lines: list[Any] = []
+    for key, label, style, colour in (
+        ("loss", "training loss", "-", "#1d4ed8"),
+        ("eval_loss", "validation loss", "o-", "#d97706"),
+    ):
+        if points_of := found(key):
+            x, y = zip(*points_of, strict=True)
+            lines += axes.plot(x, y, style, label=label, markersize=3, color=colour)
+    if all(value > 0 for _, value in found("loss")):
+        axes.set_yscale("log")
+    if scores := found("eval_rougeL"):
+        right = axes.twinx()
+        right.set_ylabel("ROUGE-L")
+        right.set_ylim(0, 1)
+        x, y = zip(*scores, strict=True)
+        lines += right.plot(x, y, "s--", label="validation ROUGE-L", markersize=3, color="#047857")
+        right.spines["top"].set_visible(False)
+    axes.spines["top"].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.legend(handles=lines, frameon=False)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _environment() -> Environment:
-    return Environment(
+def _render(template: str, **values: Any) -> str:
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    return environment.get_template(template).render(values)
 
 
 def _shown_settings(run: Run) -> dict[str, Setting]:
