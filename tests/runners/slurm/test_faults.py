@@ -97,6 +97,10 @@ def test_a_cut_transfer_goes_on_where_it_stopped(
         int(line.split()[-2].replace(",", "")) for line in log.splitlines() if "Literal" in line
     ]
     assert sent[0] < size * 0.8, "it began again from nothing"
+    told = [event for event in run.events() if event.get("step") == "Sending big.bin"]
+    assert [told[0]["kind"], told[-1]["kind"]] == ["step_started", "step_done"]
+    assert {(event["total"], event["unit"]) for event in told[1:-1]} == {(100, "%")}
+    assert told[-2]["note"].endswith("B/s")
 
 
 def test_a_lost_connection_is_waited_out(

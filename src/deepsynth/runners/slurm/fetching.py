@@ -14,7 +14,7 @@ from deepsynth.run import Run
 from deepsynth.runners.slurm.connection import Connection
 from deepsynth.runners.slurm.record import Record
 from deepsynth.runners.slurm.states import Element, Snapshot
-from deepsynth.runners.slurm.transfer import Transfer, TransferFailed
+from deepsynth.runners.slurm.transfer import Progress, Transfer, TransferFailed
 from deepsynth.step import Step
 
 TOLERATED_SKEW = 10.0
@@ -60,7 +60,13 @@ def in_our_time(snapshot: Snapshot) -> bytes:
 
 
 def fetch(
-    transfer: Transfer, run: Run, record: Record, steps: Sequence[Step], *, everything: bool
+    transfer: Transfer,
+    run: Run,
+    record: Record,
+    steps: Sequence[Step],
+    *,
+    everything: bool,
+    progress: Progress,
 ) -> int:
     """Copy the run folder there over the one here, and verify what the receipts name.
 
@@ -70,6 +76,7 @@ def fetch(
         record: Where it is there.
         steps: Those done there; what others made here is not touched.
         everything: Also what only later steps read.
+        progress: Told how far it is.
 
     Returns:
         Number of files that are here and are what their receipts say.
@@ -84,12 +91,12 @@ def fetch(
             exclude += [f"/steps/{step.name}", f"/logs/{step.name}.log"]
             exclude += [f"/{output}" for output in step.outputs]
     exclude += [f"/{name}" for name in left_out]
-    transfer.fetch(record.folder, run.path, exclude=exclude)
+    transfer.fetch(record.folder, run.path, exclude=exclude, progress=progress)
     wrong, count = _verify(run, steps, left_out)
     if wrong:
         for name in wrong:
             (run.path / name).unlink(missing_ok=True)
-        transfer.fetch(record.folder, run.path, exclude=exclude)
+        transfer.fetch(record.folder, run.path, exclude=exclude, progress=progress)
         wrong, count = _verify(run, steps, left_out)
     if wrong:
         raise TransferFailed(

@@ -102,9 +102,9 @@ class SlurmRunner:
 
     def _journey(self, run: Run, steps: Sequence[Step], tick: Callable[[], None]) -> None:
         try:
-            self.submit(run, steps)
+            self.submit(run, steps, tick)
             self.follow(run, steps, tick)
-            self._bring(run, everything=False)
+            self._bring(run, everything=False, tick=tick)
         except (KeyboardInterrupt, Stopped):
             if stop_requested(run):
                 raise
@@ -129,7 +129,9 @@ class SlurmRunner:
         """The files that would be sent and the exact text of each script; contacts nobody."""
         return submission.dry_run(run, self.name, self.site, steps or run.plan.steps)
 
-    def submit(self, run: Run, steps: Sequence[Step] | None = None) -> Snapshot:
+    def submit(
+        self, run: Run, steps: Sequence[Step] | None = None, tick: Callable[[], None] = quiet
+    ) -> Snapshot:
         """Send what is needed and submit every step, or array element, that is not done there.
 
         What is queued or running already stays as it is, so it is safe to give again after a lost
@@ -148,7 +150,7 @@ class SlurmRunner:
             snapshot = self._ask(run)
             if not record.sent or not snapshot.there:
                 every = steps_there(self.site, run.plan.steps)
-                submission.send(run, record, self.transfer, every, self.say)
+                submission.send(run, record, self.transfer, every, tick)
                 known = record.events if snapshot.there else 0
                 record = record.save(run, sent=True, events=known)
             todo = submission.missing(snapshot, steps)
@@ -302,20 +304,28 @@ class SlurmRunner:
             ConnectionLost: The connection was cut again and again.
             TransferFailed: A file is not what its receipt says.
         """
-        self._bring(run, everything=everything)
+        self._bring(run, everything=everything, tick=quiet)
         turns = in_turns(self.site, run.plan.steps)
         if not turns[-1][0] and need_record(run).fetched and not run.is_locked():
             with run.lock() as lock:
                 do_here(run, turns[-1][1], lock, quiet)
 
-    def _bring(self, run: Run, *, everything: bool) -> None:
+    def _bring(self, run: Run, *, everything: bool, tick: Callable[[], None]) -> None:
         snapshot = self.status(run)
         there = steps_there(self.site, run.plan.steps)
         with record_lock(run):
             record = need_record(run)
             count = 0
             if self.site.host is not None:
-                count = fetching.fetch(self.transfer, run, record, there, everything=everything)
+                with submission.transfer_shown(run, "Fetching", tick) as progress:
+                    count = fetching.fetch(
+                        self.transfer,
+                        run,
+                        record,
+                        there,
+                        everything=everything,
+                        progress=progress,
+                    )
             fetching.reconcile(run, snapshot, there)
             record.save(run, fetched=snapshot.done(there))
         run.event("fetched", site=self.name, files=count)

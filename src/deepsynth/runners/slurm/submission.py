@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from deepsynth import durable
@@ -15,7 +17,7 @@ from deepsynth.runners.slurm.record import Record, new_run_id, read_record, sour
 from deepsynth.runners.slurm.script import batch_script, shell_path, submit_script
 from deepsynth.runners.slurm.site import Site
 from deepsynth.runners.slurm.states import Snapshot
-from deepsynth.runners.slurm.transfer import Transfer
+from deepsynth.runners.slurm.transfer import Progress, Transfer
 from deepsynth.step import Step
 
 STAYS = (
@@ -31,6 +33,9 @@ STAYS = (
     "/report.html",
 )
 """What of a run folder is not sent: it belongs to one side, or is sent on its own."""
+
+SHORT_SECONDS = 1.0
+"""A transfer that takes less is not shown."""
 
 Todo = Mapping[str, Sequence[int] | None]
 """Steps to submit; the elements that are missing, or None for all of a step."""
@@ -126,7 +131,11 @@ def missing(snapshot: Snapshot, steps: Sequence[Step]) -> Todo:
 
 
 def send(
-    run: Run, record: Record, transfer: Transfer, steps: Sequence[Step], say: Callable[[str], None]
+    run: Run,
+    record: Record,
+    transfer: Transfer,
+    steps: Sequence[Step],
+    tick: Callable[[], None],
 ) -> None:
     """Send the run folder and the sources of its steps.
 
@@ -143,9 +152,9 @@ def send(
     folder, base = record.folder, record.folder.rpartition("/runs/")[0]
     for name, path in _sources(run, steps):
         kept = f"{base}/sources/{source_folder(path)}"
-        say(f"Sending {path}")
         target = f"{kept}/{path.name}" if path.is_dir() else kept
-        transfer.send(path, target, delete=path.is_dir())
+        with transfer_shown(run, f"Sending {path.name}", tick) as progress:
+            transfer.send(path, target, delete=path.is_dir(), progress=progress)
         into, original = (
             shlex.quote(f"{folder}/sources/{name}"),
             shlex.quote(f"{kept}/{path.name}"),
@@ -156,7 +165,30 @@ def send(
             "the sources cannot be put into the run",
             timeout=None,
         )
-    transfer.send(run.path, folder, exclude=STAYS)
+    with transfer_shown(run, "Sending the run", tick) as progress:
+        transfer.send(run.path, folder, exclude=STAYS, progress=progress)
+
+
+@contextmanager
+def transfer_shown(run: Run, title: str, tick: Callable[[], None]) -> Generator[Progress]:
+    """Record how far a transfer is, as displays of a run show it; a short one goes unmentioned."""
+    started = time.monotonic()
+    begun = False
+
+    def progress(percent: int, rate: str) -> None:
+        nonlocal begun
+        if not begun and time.monotonic() - started > SHORT_SECONDS:
+            begun = True
+            run.event("step_started", step=title, index=0)
+        if begun:
+            run.progress(title, percent, 100, "%", rate)
+        tick()
+
+    yield progress
+    if begun:
+        seconds = round(time.monotonic() - started, 3)
+        run.event("step_done", step=title, index=0, seconds=seconds)
+        tick()
 
 
 def submit(

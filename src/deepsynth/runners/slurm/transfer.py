@@ -8,12 +8,14 @@ result is verified with `sha256sum` on the far side (sending) or against the dig
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -35,6 +37,16 @@ _CUT = {10, 12, 30, 35, 255, -9, -15, 20}
 """rsync's codes for a lost connection, a timeout, or an rsync that was killed."""
 
 
+_PROGRESS = re.compile(rb"(\d+)% +(\S+/s) ")
+
+Progress = Callable[[int, str], None]
+"""Told how far a transfer is: percent of its bytes, and bytes a second in words."""
+
+
+def silent(percent: int, rate: str) -> None:
+    """A progress nobody watches."""
+
+
 class TransferFailed(DeepSynthError):
     """Files did not arrive whole."""
 
@@ -52,7 +64,13 @@ class Transfer:
     patience: float = 2.0
 
     def send(
-        self, source: Path, folder: str, *, exclude: Sequence[str] = (), delete: bool = False
+        self,
+        source: Path,
+        folder: str,
+        *,
+        exclude: Sequence[str] = (),
+        delete: bool = False,
+        progress: Progress = silent,
     ) -> int:
         """Make `folder` there hold what `source` is: a file, or all that is below a folder.
 
@@ -61,6 +79,7 @@ class Transfer:
             folder: Absolute folder there; made if absent.
             exclude: Names to leave out, `/a` meaning at the top of `source`.
             delete: Remove what is there and not here.
+            progress: Told how far it is.
 
         Returns:
             Number of files that are there and verified.
@@ -77,7 +96,8 @@ class Transfer:
         wrong: set[str] = set()
         for again in ([], ["--ignore-times"]):
             if self._has_rsync:
-                self._rsync([*flags, *again], origin, f"{self.connection.host}:{folder}/")
+                there = f"{self.connection.host}:{folder}/"
+                self._rsync([*flags, *again], origin, there, progress)
             else:
                 base = source if source.is_dir() else source.parent
                 self._sftp_put(base, folder, _differing(wanted, self._digests(folder)))
@@ -90,7 +110,14 @@ class Transfer:
             hint="Was it changed meanwhile? Give the same command again.",
         )
 
-    def fetch(self, folder: str, target: Path, *, exclude: Sequence[str] = ()) -> None:
+    def fetch(
+        self,
+        folder: str,
+        target: Path,
+        *,
+        exclude: Sequence[str] = (),
+        progress: Progress = silent,
+    ) -> None:
         """Bring what is below `folder` there into `target`; nothing here is deleted.
 
         The caller verifies: it knows the digests taken when the files were made.
@@ -98,7 +125,7 @@ class Transfer:
         target.mkdir(parents=True, exist_ok=True)
         if self._has_rsync:
             flags = [f"--exclude={name}" for name in exclude]
-            self._rsync(flags, f"{self.connection.host}:{folder}/", f"{target}/")
+            self._rsync(flags, f"{self.connection.host}:{folder}/", f"{target}/", progress)
             return
         there = {n: d for n, d in self._digests(folder).items() if not _excluded(n, exclude)}
         here = {n: durable.sha256_file(target / n) for n in there if (target / n).is_file()}
@@ -109,15 +136,16 @@ class Transfer:
         there = "command -v rsync >/dev/null"
         return shutil.which("rsync") is not None and self.connection.run(there).code == 0
 
-    def _rsync(self, flags: list[str], source: str, target: str) -> None:
-        argv = ["rsync", "-rtL", "--secluded-args", "--partial-dir=.rsync-partial", "--timeout=120"]
+    def _rsync(self, flags: list[str], source: str, target: str, progress: Progress) -> None:
+        argv = ["rsync", "-rtLs", "--partial-dir=.rsync-partial", "--timeout=120"]
+        argv += ["--info=progress2", "--no-inc-recursive"]
         argv += ["-e", shlex.join(self.connection.ssh), *flags, "--", source, target]
         for attempt in count(1):
-            done = subprocess.run(argv, capture_output=True, text=True, check=False)
-            if done.returncode == 0:
+            code, complaint = _watched(argv, progress)
+            if code == 0:
                 return
-            said, remedy = last_lines(done.stderr), explain(done.stderr)
-            if remedy or done.returncode not in _CUT:
+            said, remedy = last_lines(complaint), explain(complaint)
+            if remedy or code not in _CUT:
                 raise TransferFailed(
                     f"rsync could not copy: {said}",
                     where=self.connection.name,
@@ -178,6 +206,27 @@ class Transfer:
         text = self.connection.check(script, "the files cannot be verified there", timeout=None)
         entries = (entry.partition("  ") for entry in text.split("\0") if entry)
         return {name.removeprefix("./"): digest for digest, _, name in entries}
+
+
+def _watched(argv: list[str], progress: Progress) -> tuple[int, str]:
+    """Run rsync and pass on what it says of its progress; its exit code and its complaints."""
+    with (
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=complaints) as child,
+    ):
+        assert child.stdout is not None
+        told_by = child.stdout.fileno()
+        try:
+            while told := os.read(told_by, 4096):
+                if found := _PROGRESS.findall(told):
+                    percent, rate = found[-1]
+                    progress(int(percent), rate.decode())
+        except BaseException:
+            child.terminate()
+            raise
+        code = child.wait()
+        complaints.seek(0)
+        return code, complaints.read().decode(errors="replace")
 
 
 def local_digests(path: Path, exclude: Sequence[str] = ()) -> dict[str, str]:
