@@ -109,3 +109,19 @@ def test_a_digest_is_of_paths_below_and_their_bytes(tmp_path: Path) -> None:
     assert durable.digest(folder / "b" / "x") == {"x": found["b/x"]}
     assert durable.digest(tmp_path / "none") == {}
     assert durable.sha256_value({"a": 1, "b": 2}) == durable.sha256_value({"b": 2, "a": 1})
+
+
+def test_processes_of_the_same_number_on_two_nodes_do_not_meet(tmp_path: Path) -> None:
+    probe = ["unshare", "--pid", "--uts", "--fork", "hostname", "a"]
+    if subprocess.run(probe, capture_output=True, check=False).returncode:
+        pytest.skip("needs namespaces (unshare), which this machine forbids")
+    write = (
+        "import os, sys; from pathlib import Path; from deepsynth import durable\n"
+        "assert os.getpid() == 1\n"
+        "for n in range(150): durable.write_text(Path(sys.argv[1]), str(n) * 1000)"
+    )
+    isolated = ["unshare", "--pid", "--uts", "--fork", "bash", "-c", 'hostname "$0"; exec "$@"']
+    command = [sys.executable, "-c", write, str(tmp_path / "file")]
+    nodes = [subprocess.Popen([*isolated, name, *command]) for name in ("node1", "node2")]
+    assert [node.wait() for node in nodes] == [0, 0]
+    assert (tmp_path / "file").read_text() == "149" * 1000
