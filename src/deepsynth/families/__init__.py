@@ -41,6 +41,8 @@ class Family:
             dictionary for each answer.
         show: One answer of `predict` as a line for people.
         template: Folder with what `deepsynth init` writes.
+        workspace: Writes more than the template can: gets the folder and the names asked for with
+            `--name`, returns the files written. None: `init` copies the template.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Family:
     predict: Callable[[Run, Sequence[str], Path | None], Iterator[dict[str, Any]]]
     show: Callable[[dict[str, Any]], str]
     template: Path
+    workspace: Callable[[Path, Sequence[str]], list[Path]] | None = None
 
     def resolve(self, loaded: ResolvedJob) -> ResolvedJob:
         """Size the data and let the presets fill what the job leaves open."""

@@ -157,7 +157,7 @@ def preview(
     source: str,
     *,
     output_dir: Path = Path("preview"),
-    count: int = 12,
+    count: int | None = None,
     text: str | None = None,
     summary: str | None = None,
     mode: str = "base",
@@ -167,12 +167,13 @@ def preview(
     font: Path | None = None,
     seed: int = 0,
 ) -> None:
-    """Show pages as the model gets them: a contact sheet and an HTML gallery.
+    """Show pages, or the lines of manuscripts, as the model gets them: an HTML gallery.
 
     Args:
-        source: A dataset folder, or what generate takes as a source.
-        output_dir: Where the two files go.
-        count: Documents to show.
+        source: A dataset folder, or what generate takes as a source; a job of htr, or its ground
+            truth.
+        output_dir: Where the files go.
+        count: Documents (12) or lines (100) to show.
         text: Column of the documents.
         summary: Column of the summaries.
         mode: Page size; a dataset folder keeps its own settings.
@@ -182,10 +183,16 @@ def preview(
         font: A font file for the text.
         seed: Of the degradation.
     """
+    from deepsynth.families.htr.gallery import preview_lines
+
+    console = _console(sys.stdout)
+    if gallery := preview_lines(Path(source), output_dir, count):
+        console.print(f"gallery        {gallery}")
+        return
     result = run_preview(
         source,
         output_dir=output_dir,
-        count=count,
+        count=12 if count is None else count,
         text=text,
         summary=summary,
         mode=mode,
@@ -195,7 +202,6 @@ def preview(
         font=font,
         seed=seed,
     )
-    console = _console(sys.stdout)
     console.print(f"{result.documents} documents, {result.pages} pages")
     for index, reason in result.skipped:
         console.print(f"row {index} left out: {reason}")

@@ -20,13 +20,22 @@ def init(
     family: Annotated[str, Parameter(help="What to train: classify.")],
     folder: Annotated[Path, Parameter(help="Where to write; made if it is not there.")],
     /,
+    *,
+    name: Annotated[
+        list[str] | None,
+        Parameter(
+            help="htr: PLACE=NAME names a folder; `french` takes those of French guides.",
+            negative=(),
+        ),
+    ] = None,
 ) -> int:
-    """Write a commented job file to start from.
+    """Write a commented job file to start from, and the folders it needs.
 
     For example:
 
     ```
     deepsynth init classify tickets
+    deepsynth init htr projet --name french --name models=Modeles
     ```
     """
     if family not in family_names():
@@ -35,9 +44,19 @@ def init(
             f"there is no family {family!r}.",
             hint=f"Did you mean {near[0]}?" if near else f"One of: {', '.join(family_names())}.",
         )
-    template = get_family(family).template
+    chosen = get_family(family)
+    if name and chosen.workspace is None:
+        raise RequestError(f"{family} has no folders to name.", where="--name")
     if folder.exists() and not folder.is_dir():
         raise RequestError("this is a file, not a folder.", where=folder)
+    copy = chosen.workspace or (lambda folder, _: _copy(chosen.template, folder))
+    for path in copy(folder, name or []):
+        print(f"Wrote {path}")
+    print(f"Next: edit {folder / 'job.yaml'}, then deepsynth check {folder / 'job.yaml'}")
+    return 0
+
+
+def _copy(template: Path, folder: Path) -> list[Path]:
     files = [path for path in sorted(template.rglob("*")) if path.is_file()]
     for source in files:
         target = folder / source.relative_to(template)
@@ -54,9 +73,7 @@ def init(
             shutil.copyfile(source, target)
         except OSError as error:
             raise RequestError(f"cannot be written: {error.strerror}.", where=target) from error
-        print(f"Wrote {target}")
-    print(f"Next: edit {folder / 'job.yaml'}, then deepsynth check {folder / 'job.yaml'}")
-    return 0
+    return [folder / source.relative_to(template) for source in files]
 
 
 def predict(

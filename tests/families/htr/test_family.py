@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
+from deepsynth.cli import run_command
 from deepsynth.errors import JobError, ModelError, RequestError
 from deepsynth.families import get_family
 from deepsynth.families.htr.gallery import write_gallery
 from deepsynth.families.htr.model_file import read_model
 from deepsynth.families.htr.publish import check_name
 from deepsynth.families.htr.transcribe import find_images, transcribe
-from deepsynth.families.htr.workspace import FRENCH, make_workspace
+from deepsynth.families.htr.workspace import FRENCH, workspace
 from deepsynth.job import ResolvedJob, load_job
 from tests.families.htr.test_check import edit, on_image, truncate
 from tests.families.htr.test_dialects import coreml, safetensors
@@ -93,16 +98,64 @@ def test_the_gallery_shows_lines_and_what_is_wrong_with_them(page_folder: Path, 
     assert html.count("Cannot be cut out") == 5
 
 
-def test_a_workspace_is_made_once_and_keeps_what_is_there(tmp_path: Path):
-    places = make_workspace(tmp_path / "projet", FRENCH)
-    assert (tmp_path / "projet" / "Ground_Truth").is_dir()
-    job = places["scripts"] / "job.yaml"
-    assert "ground_truth: ../Ground_Truth/corpus" in job.read_text(encoding="utf-8")
-    job.write_text("mine", encoding="utf-8")
-    make_workspace(tmp_path / "projet", FRENCH)
-    assert job.read_text(encoding="utf-8") == "mine"
-    with pytest.raises(RequestError, match="leads out"):
-        make_workspace(tmp_path / "projet", {"models": "../elsewhere"})
+def test_init_makes_the_workspace_and_keeps_what_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "projet"
+    models = folder / "Modeles"
+    models.mkdir(parents=True)
+    for name in ("Model_final.mlmodel", "odalricus_transcription_v1.mlmodel", "notes.txt"):
+        (models / name).write_bytes(b"")
+    (models / "README.md").write_text("mine", encoding="utf-8")
+    line = ["init", "htr", str(folder), "--name", "french", "--name", "models=Modeles"]
+    assert run_command(line) == 0
+    said = capsys.readouterr().out
+    assert "Model_final.mlmodel does not follow corpus_type_vN" in said
+    assert "odalricus_transcription_v1.mlmodel does" not in said
+    assert {path.name for path in folder.iterdir()} == {
+        *(name for place, name in FRENCH.items() if place != "models"),
+        "Modeles",
+        "job.yaml",
+    }
+    assert (models / "README.md").read_text(encoding="utf-8") == "mine"
+    assert load_job(folder / "job.yaml").job.data.ground_truth == str(folder / "Ground_Truth")
+    assert run_command(line) == 2
+    assert "left as it is" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("models=../elsewhere", "leads out"),
+        ("models=", "leads out"),
+        ("attic=Grenier", "names no place"),
+        ("spanish", "names no place"),
+    ],
+)
+def test_impossible_names_of_places_are_refused(tmp_path: Path, name: str, words: str):
+    with pytest.raises(RequestError, match=words):
+        workspace(tmp_path / "new", [name])
+    assert not (tmp_path / "new").exists()
+
+
+def test_preview_shows_lines_as_high_as_the_network_reads_them(
+    page_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    job = tmp_path / "job.yaml"
+    job.write_text(
+        "family: htr\ndata: {ground_truth: page}\n"
+        'train: {spec: "[1,24,0,1 Cr3,3,8 S1(1x0)1,3 Lbx8]"}\n'
+    )
+    for source, count, height in ((job, 5, 24), (page_folder, 48, 48)):
+        line = ["preview", str(source), "--output-dir", str(tmp_path / "out")]
+        assert run_command([*line, "--count", str(count)]) == 0
+        told = Path(capsys.readouterr().out.split(maxsplit=1)[1].strip())
+        html = told.read_text(encoding="utf-8")
+        pictures = re.findall(r"base64,([^\"]+)", html)
+        assert len(pictures) == count
+        with Image.open(io.BytesIO(base64.b64decode(pictures[0]))) as picture:
+            assert picture.height == height
+    assert run_command([*line, "--count", "0"]) == 2
 
 
 def test_the_template_is_a_job_that_loads(page_folder: Path):

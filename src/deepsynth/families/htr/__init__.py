@@ -166,6 +166,12 @@ def _show(answer: dict[str, Any]) -> str:
     return str(answer["text"])
 
 
+def _workspace(folder: Path, names: Sequence[str]) -> list[Path]:
+    from deepsynth.families.htr.workspace import workspace
+
+    return workspace(folder, names)
+
+
 FAMILY = Family(
     name="htr",
     summary="read handwriting with Kraken: recognition and segmentation",
@@ -177,4 +183,5 @@ FAMILY = Family(
     predict=_predict,
     show=_show,
     template=HERE / "template",
+    workspace=_workspace,
 )

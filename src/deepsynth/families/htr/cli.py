@@ -8,13 +8,12 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from deepsynth.errors import RequestError
 from deepsynth.verbs import groups
 
 
 def register(app: App) -> None:
     """Add the verbs to the command line."""
-    for verb in (repair, lines, transcribe, workspace, card):
+    for verb in (repair, transcribe, card):
         app.command(verb, group=groups.MANUSCRIPTS)
 
 
@@ -60,22 +59,6 @@ def repair(
     return 0
 
 
-def lines(
-    folder: Annotated[Path, Parameter(help="Ground truth.")],
-    /,
-    *,
-    output: Annotated[Path, Parameter(help="The HTML page to write.")] = Path("lines.html"),
-    count: Annotated[int, Parameter(help="Lines to show.")] = 100,
-    height: Annotated[int, Parameter(help="Height of the network's input in pixels.")] = 48,
-) -> int:
-    """Show lines as the network gets them, with their text beside."""
-    from deepsynth.families.htr.gallery import write_gallery
-
-    shown = write_gallery(folder, output, lines=count, height=height)
-    print(f"{shown} lines: {output}")
-    return 0
-
-
 def transcribe(
     images: Annotated[list[Path], Parameter(help="Page images, or folders of them.")],
     /,
@@ -116,31 +99,6 @@ def transcribe(
     )
     for path in written:
         print(path)
-    return 0
-
-
-def workspace(
-    folder: Annotated[Path, Parameter(help="Where; made if it is not there.")],
-    /,
-    *,
-    french: Annotated[
-        bool, Parameter(help="The folder names of French guides.", negative=())
-    ] = False,
-    name: Annotated[
-        list[str] | None, Parameter(help="PLACE=NAME, such as models=Models.", negative=())
-    ] = None,
-) -> int:
-    """Make the folders of a transcription project, with a job to start from."""
-    from deepsynth.families.htr.workspace import FRENCH, make_workspace
-
-    names = dict(FRENCH) if french else {}
-    for entry in name or []:
-        place, equals, chosen = entry.partition("=")
-        if not equals:
-            raise RequestError("a name is given as PLACE=NAME", where=entry)
-        names[place] = chosen
-    for place, path in make_workspace(folder, names).items():
-        print(f"{place:13} {path}")
     return 0
 
 

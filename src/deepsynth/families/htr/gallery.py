@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepsynth import durable
+from deepsynth.errors import DataError, RequestError
 from deepsynth.families.htr.ground_truth import (
     Line,
     NotGroundTruth,
@@ -17,18 +18,66 @@ from deepsynth.families.htr.ground_truth import (
     read_page,
     scan_folder,
 )
+from deepsynth.families.htr.job import HtrJob
+from deepsynth.families.htr.model_file import read_model
+from deepsynth.job import load_job
 
 if TYPE_CHECKING:
     from deepsynth.families.htr.lines import PageImage
 
+LINES = 100
+"""Lines a gallery shows when nobody says how many."""
+
 _SHOWN_HEIGHT = 48
+
+
+def preview_lines(source: Path, output: Path, count: int | None) -> Path | None:
+    """The gallery of what `deepsynth preview` is asked for, if that is ground truth.
+
+    Args:
+        source: A job of htr, or a folder of ALTO or PAGE files.
+        output: Folder of the gallery, made if needed.
+        count: Lines to show; `LINES` when None.
+
+    Returns:
+        The HTML file; None when the source is something else.
+
+    Raises:
+        RequestError: A count under 1.
+        JobError: A job file that cannot be read.
+        DataError: No line to show.
+    """
+    height = _SHOWN_HEIGHT
+    if source.suffix in (".yaml", ".yml") and source.is_file():
+        job = load_job(source).job
+        if not isinstance(job, HtrJob):
+            return None
+        folder, height = Path(job.data.ground_truth), _height(job)
+    elif source.is_dir() and any(source.rglob("*.xml")):
+        folder = source
+    else:
+        return None
+    if count is not None and count < 1:
+        raise RequestError(f"{count} lines are none", where="--count")
+    output.mkdir(parents=True, exist_ok=True)
+    target = output / f"{folder.resolve().name}.html"
+    write_gallery(folder, target, lines=LINES if count is None else count, height=height)
+    return target
+
+
+def _height(job: HtrJob) -> int:
+    """The height of the lines the job's network reads, in pixels."""
+    if job.model and job.task == "recognition":
+        return read_model(Path(job.model), job.task).input_shape[0] or _SHOWN_HEIGHT
+    spec = (job.train.spec or "").strip("[ ").split(",")
+    return int(spec[1]) if len(spec) > 1 and spec[1].isdigit() else _SHOWN_HEIGHT
 
 
 def write_gallery(
     folder: Path,
     target: Path,
     *,
-    lines: int = 100,
+    lines: int = LINES,
     height: int = _SHOWN_HEIGHT,
     seed: int = 42,
 ) -> int:
@@ -45,7 +94,7 @@ def write_gallery(
         Lines shown, those that cannot be cut out included.
 
     Raises:
-        DataError: No such folder, or no XML file in it.
+        DataError: No such folder, no XML file in it, or no transcribed line.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -56,6 +105,10 @@ def write_gallery(
         except NotGroundTruth:
             continue
     every = [(page, line) for page in pages for line in page.lines if line.text.strip()]
+    if not every:
+        raise DataError(
+            "no page has a transcribed line", where=folder, hint="deepsynth check says more."
+        )
     chosen = sorted(random.Random(seed).sample(range(len(every)), min(lines, len(every))))
     rows: list[dict[str, Any]] = []
     opened: tuple[Page, Any] | None = None

@@ -7,7 +7,6 @@ repository. It is validated against the schema that ships with Kraken's environm
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import zipfile
 from collections.abc import Sequence
@@ -23,10 +22,8 @@ from deepsynth.errors import RequestError
 from deepsynth.families.htr import MANAGED
 from deepsynth.families.htr.prepared import base_model, htr_job, read_manifest
 from deepsynth.families.htr.report import headline
+from deepsynth.families.htr.workspace import NAMING
 from deepsynth.run import Run
-
-NAMING = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*_[a-z0-9-]+_v\d+")
-"""corpus_type_vN, for example `odalricus_transcription_v1`."""
 
 _FIXED_DATE = (2026, 1, 1, 0, 0, 0)
 _VALIDATE = """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from deepsynth.errors import RequestError
@@ -23,54 +24,94 @@ FRENCH = {
 }
 """Folder names as French guides have them."""
 
+NAMING = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*_[a-z0-9-]+_v\d+")
+"""The convention corpus_type_vN: `odalricus_transcription_v1`."""
+
 _PURPOSE = {
-    "ground_truth": "One folder for each corpus: ALTO or PAGE files with their images.",
+    "ground_truth": "ALTO or PAGE files, each with its image; one folder for each corpus.",
     "compiled": "Compiled lines to share between runs; runs keep their own in `runs/`.",
     "base_models": "Models to start from: .mlmodel or .safetensors.",
-    "scripts": "Jobs, one YAML file for each training.",
+    "scripts": "Jobs of further trainings, and what else you run.",
     "models": "Models to keep, named corpus_type_vN, for example odalricus_transcription_v1.",
 }
 
 
-def make_workspace(folder: Path, names: Mapping[str, str] | None = None) -> dict[str, Path]:
-    """Make the folders of a workspace with a job to start from; nothing existing is changed.
+def workspace(folder: Path, names: Sequence[str]) -> list[Path]:
+    """What `deepsynth init htr` writes: the folders of a project and a job to start from.
+
+    What is there already stays as it is, so that a workspace made by hand can be completed. Models
+    in it whose names break the convention are named on standard output.
 
     Args:
         folder: Made if needed.
-        names: Other names for some of the places of `ENGLISH`, for example `FRENCH`.
+        names: Other names for places, as `PLACE=NAME`; `french` stands for all of `FRENCH`.
 
     Returns:
-        The folder of each place.
+        The files written.
+
+    Raises:
+        RequestError: An unknown place, a name that leads out of the workspace, or a job that
+            exists already.
+    """
+    chosen = chosen_names(folder, names)
+    job = folder / "job.yaml"
+    for name in misnamed(folder / chosen["models"]):
+        print(f"{name} does not follow corpus_type_vN, such as odalricus_transcription_v1")
+    if job.exists():
+        raise RequestError(
+            "this exists already and is left as it is.",
+            where=job,
+            hint="Choose another folder, or move the file away.",
+        )
+    text = (Path(__file__).parent / "template" / "job.yaml").read_text(encoding="utf-8")
+    for place in ("ground_truth", "base_models"):
+        text = text.replace(f"{place}/", f"{chosen[place]}/")
+    text = text.replace("ground_truth: ground_truth", f"ground_truth: {chosen['ground_truth']}")
+    readmes = {
+        folder / name / "README.md": f"# {name}\n\n{_PURPOSE[place]}\n"
+        for place, name in chosen.items()
+    }
+    written: list[Path] = []
+    for path, content in ({job: text} | readmes).items():
+        if path.exists():
+            continue
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, encoding="utf-8")
+        except OSError as error:
+            raise RequestError(f"cannot be written: {error.strerror}.", where=path) from error
+        written.append(path)
+    return written
+
+
+def chosen_names(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """The name of each place of a workspace.
 
     Raises:
         RequestError: An unknown place, or a name that leads out of the workspace.
     """
-    chosen = ENGLISH | dict(names or {})
-    unknown = set(chosen) - set(ENGLISH)
-    if unknown:
-        raise RequestError(
-            f"{', '.join(sorted(unknown))} is no place of a workspace",
-            where=folder,
-            hint=f"Places: {', '.join(ENGLISH)}.",
-        )
-    places = {place: folder / name for place, name in chosen.items()}
-    for place, path in places.items():
-        if not path.resolve().is_relative_to(folder.resolve()) or path == folder:
+    chosen = dict(ENGLISH)
+    for entry in names:
+        place, equals, name = entry.partition("=")
+        if entry == "french":
+            chosen |= FRENCH
+        elif not equals or place not in ENGLISH:
             raise RequestError(
-                f"the name {chosen[place]!r} leads out of the workspace", where=folder
+                f"{entry!r} names no place of a workspace.",
+                where="--name",
+                hint=f"PLACE=NAME or french; the places are {', '.join(ENGLISH)}.",
             )
-    for place, path in places.items():
-        path.mkdir(parents=True, exist_ok=True)
-        _write_new(path / "README.md", f"# {path.name}\n\n{_PURPOSE[place]}\n")
-    template = Path(__file__).parent / "template" / "job.yaml"
-    truth = Path("..") / chosen["ground_truth"] / "corpus"
-    job = template.read_text(encoding="utf-8").replace(
-        "ground_truth: ground_truth", f"ground_truth: {truth.as_posix()}"
+        elif folder.resolve() not in (folder / name).resolve().parents:
+            raise RequestError(f"the name {name!r} leads out of the workspace.", where="--name")
+        else:
+            chosen[place] = name
+    return chosen
+
+
+def misnamed(models: Path) -> list[str]:
+    """Model files of a folder whose names do not follow corpus_type_vN."""
+    return sorted(
+        path.name
+        for path in models.glob("*")
+        if path.suffix in (".mlmodel", ".safetensors") and not NAMING.fullmatch(path.stem)
     )
-    _write_new(places["scripts"] / "job.yaml", job)
-    return places
-
-
-def _write_new(path: Path, text: str) -> None:
-    if not path.exists():
-        path.write_text(text, encoding="utf-8")
