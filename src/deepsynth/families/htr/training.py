@@ -82,6 +82,15 @@ class Progress(Callback):
         print(" ".join(f"{name}={value:.4g}" for name, value in values.items()), flush=True)
 
 
+class ChannelsLast(Callback):
+    """Keeps the channels of a pixel together, in which a CPU pools and convolves faster."""
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Rearrange the weights; also when a training goes on."""
+        if pl_module.device.type == "cpu":
+            pl_module.net.nn.to(memory_format=torch.channels_last)
+
+
 class FreezeBackbone(Callback):
     """Trains the output layer alone, for some passes or to the end.
 
@@ -157,7 +166,7 @@ def build_trainer(
         save_last=True,
         enable_version_counter=False,
     )
-    callbacks: list[Callback] = [best, Progress(run, names, fold)]
+    callbacks: list[Callback] = [best, Progress(run, names, fold), ChannelsLast()]
     if train.early_stopping:
         callbacks.append(
             EarlyStopping(

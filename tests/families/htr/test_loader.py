@@ -1,0 +1,50 @@
+"""Lines are fed to the trainer faster, and the network still sees what Kraken would show it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+PROBE = """
+import json
+import torch
+from kraken.lib.util import is_bitonal as theirs
+from deepsynth.families.htr.loader import WidthBatches, collate_even, is_bitonal
+
+torch.manual_seed(0)
+grey = torch.rand(1, 48, 300)
+late = torch.zeros(1, 48, 300)
+late[0, 47, 280:] = torch.tensor([1.0] * 19 + [0.5])
+images = [grey, (grey > 0.5).float(), late, torch.zeros(1, 48, 300), (grey > 0.5).float() * 0.3]
+batches = WidthBatches(torch.rand(30).tolist(), 4, seed=7)
+orders = []
+for epoch in (0, 1, 0):
+    batches.set_epoch(epoch)
+    orders.append(list(batches))
+lines = [{"image": torch.rand(1, 48, w), "target": torch.ones(3)} for w in (200, 260, 230)]
+even = collate_even(lines)
+print(json.dumps({
+    "bitonal": [[is_bitonal(image), theirs(image)] for image in images],
+    "orders": orders,
+    "lengths": even["seq_lens"].tolist(),
+    "shape": list(even["image"].shape),
+    "paper": float(even["image"][2, :, :, 200:].sum()),
+}))
+"""
+
+
+def test_loading_changes_nothing_but_the_time_it_takes(kraken: Callable[..., str]):
+    told = json.loads(kraken("-c", PROBE).splitlines()[-1])
+    assert all(ours == theirs for ours, theirs in told["bitonal"])
+    assert {ours for ours, _ in told["bitonal"]} == {True, False}
+    first, second, again = told["orders"]
+    assert first == again != second
+    for order in (first, second):
+        assert sorted(row for batch in order for row in batch) == list(range(30))
+    assert told["shape"] == [3, 1, 48, 260]
+    assert told["lengths"] == [260, 260, 260]
+    assert told["paper"] == 0
