@@ -10,7 +10,8 @@ import pytest
 
 from deepsynth import durable, storage
 from deepsynth.storage.fetching import fetch_file
-from deepsynth.storage.stores import join
+from deepsynth.storage.publishing import _upload
+from deepsynth.storage.stores import join, open_store
 from tests.storage.conftest import write_folder
 
 
@@ -56,8 +57,6 @@ def test_an_upload_without_its_last_object_is_nothing(place: str, tmp_path: Path
     """What a writer that died before the end left behind is not read by anybody."""
     import obstore
 
-    from deepsynth.storage.stores import open_store
-
     published = storage.publish(write_folder(tmp_path / "run"), place)
     obstore.delete(*open_store(join(place, "published.json")))
     assert storage.read_publication(place) is None
@@ -67,10 +66,34 @@ def test_an_upload_without_its_last_object_is_nothing(place: str, tmp_path: Path
     assert storage.publish(tmp_path / "run", place) == published
 
 
-def test_damage_is_found(place: str, tmp_path: Path) -> None:
+def test_what_is_removed_leaves_nothing_and_nobody_else_s(place: str, tmp_path: Path) -> None:
     import obstore
 
-    from deepsynth.storage.stores import open_store
+    one = storage.publish(write_folder(tmp_path / "one", 1), place)
+    two = storage.publish(write_folder(tmp_path / "two", 2), place, replace=True)
+    storage.remove(one)
+    assert storage.read_publication(place) == two
+    assert durable.digest(storage.fetch(place, tmp_path / "back")) == two.files
+    storage.remove(two)
+    assert storage.read_publication(place) is None
+    assert [meta for page in obstore.list(*open_store(f"{place}/")) for meta in page] == []
+
+
+def test_a_file_that_changes_while_it_is_sent_is_not_published(place: str, tmp_path: Path) -> None:
+    import obstore
+
+    path = write_folder(tmp_path / "run") / "model" / "config.json"
+    known = durable.digest(path)[path.name]
+    path.write_text('{"seed": 1}')
+    url = join(place, "config.json")
+    with pytest.raises(storage.StorageError, match="changed while it was sent"):
+        _upload(url, path, known)
+    with pytest.raises(FileNotFoundError):
+        obstore.head(*open_store(url))
+
+
+def test_damage_is_found(place: str, tmp_path: Path) -> None:
+    import obstore
 
     published = storage.publish(write_folder(tmp_path / "run"), place)
     obstore.put(*open_store(join(published.location, "model/config.json")), b'{"seed": 9}')
@@ -115,8 +138,6 @@ def test_a_copy_is_fetched_once_and_anew_when_changed(
     place: str, home: Path, tmp_path: Path
 ) -> None:
     import obstore
-
-    from deepsynth.storage.stores import open_store
 
     url = join(place, "data/tickets.csv")
     obstore.put(*open_store(url), b"text,label\n")

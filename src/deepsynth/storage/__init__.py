@@ -17,7 +17,7 @@ two writers never mix, since different content never shares a folder.
 
 from deepsynth.storage.failure import LocationError, StorageError
 from deepsynth.storage.fetching import fetch, local_copy, local_path
-from deepsynth.storage.publishing import Publication, publish, read_publication
+from deepsynth.storage.publishing import Publication, publish, read_publication, remove
 from deepsynth.storage.stores import is_url
 
 __all__ = [
@@ -30,4 +30,5 @@ __all__ = [
     "local_path",
     "publish",
     "read_publication",
+    "remove",
 ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from deepsynth import durable
 from deepsynth.storage.failure import LocationError, StorageError, explained
@@ -61,7 +64,7 @@ def publish(folder: Path, url: str, *, replace: bool = False) -> Publication:
         )
     base = folder if folder.is_dir() else folder.parent
     for name, entry in files.items():
-        _upload(join(url, generation, name), base / name, entry["bytes"])
+        _upload(join(url, generation, name), base / name, entry)
     publication = Publication(url, generation, files)
     text = json.dumps({"generation": generation, "files": files}, ensure_ascii=False, indent=2)
     _point(publication, text, replace)
@@ -89,27 +92,50 @@ def read_publication(url: str) -> Publication | None:
         raise StorageError(f"{POINTER} there was not written by DeepSynth.", where=url) from None
 
 
-def _upload(url: str, path: Path, size: int) -> None:
+def remove(publication: Publication) -> None:
+    """Remove what was published: first the object that makes it count, then its files.
+
+    If another folder has taken its place by now, only the files of this one are removed.
+
+    Raises:
+        StorageError: It cannot be removed, or not all of it.
+    """
+    import obstore
+
+    current = read_publication(publication.url)
+    with explained(publication.url):
+        if current and current.generation == publication.generation:
+            obstore.delete(*open_store(join(publication.url, POINTER)))
+        for name in publication.files:
+            obstore.delete(*open_store(join(publication.location, name)))
+
+
+def _upload(url: str, path: Path, entry: dict[str, Any]) -> None:
     import obstore
 
     store, name = open_store(url)
-    with explained(url):
-        try:
-            if obstore.head(store, name)["size"] == size:
+    sent = hashlib.sha256()
+
+    def parts(stream: BinaryIO) -> Iterator[bytes]:
+        while part := stream.read(PART_BYTES):
+            sent.update(part)
+            yield part
+
+    with explained(url), path.open("rb") as stream:
+        with suppress(FileNotFoundError):
+            if obstore.head(store, name)["size"] == entry["bytes"]:
                 return
-        except FileNotFoundError:
-            pass
         # An object appears with its last byte or not at all, also when sent in parts.
-        with path.open("rb") as stream:
-            obstore.put(
-                store,
-                name,
-                stream,
-                use_multipart=size > PART_BYTES,
-                chunk_size=PART_BYTES,
-                max_concurrency=PARTS_AT_ONCE,
-            )
-        if obstore.head(store, name)["size"] != size:
+        obstore.put(
+            store,
+            name,
+            parts(stream),
+            use_multipart=entry["bytes"] > PART_BYTES,
+            chunk_size=PART_BYTES,
+            max_concurrency=PARTS_AT_ONCE,
+        )
+        if sent.hexdigest() != entry["sha256"]:
+            obstore.delete(store, name)
             raise StorageError("the file changed while it was sent.", where=path)
 
 

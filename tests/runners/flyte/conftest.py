@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from deepsynth import durable, receipts
 from deepsynth.families import get_family
 from deepsynth.job import load_job
 from deepsynth.run import Run
@@ -40,7 +41,8 @@ def flyte_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     monkeypatch.setenv("DEEPSYNTH_HOME", str(home / "deepsynth"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for name in ("OMP_NUM_THREADS", "HF_HUB_OFFLINE"):
+        monkeypatch.setenv(name, "1")
     monkeypatch.chdir(home)
     _forget_cache()
     return home
@@ -67,6 +69,29 @@ def ceph(monkeypatch: pytest.MonkeyPatch) -> Ceph:
     return server
 
 
+@pytest.fixture(scope="session")
+def trained_here(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A whole classify run by the local runner, with its job in the folder `job` beside it.
+
+    The model is a saved one, since the vocabulary of a fresh one is another in every process.
+    """
+    folder = tmp_path_factory.mktemp("trained")
+    job = tickets.write_job(folder / "job", {"model": str(finished / "model")})
+    done = tickets.deepsynth("run", job, "--runs", folder, "--name", "here")
+    assert done.returncode == 0, done.stderr
+    return Run(folder / "here")
+
+
+def made(run: Run, steps: list[Step] | None = None) -> dict[str, object]:
+    """Digests of everything that steps of a run, or all of them, made."""
+    return {
+        output: durable.digest(run.path / output)
+        for step in steps or run.plan.steps
+        for index in range(step.array)
+        for output in receipts.outputs_of(step, index)
+    }
+
+
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Run]:
     """A run of these steps, or of the whole plan of a job."""
@@ -91,7 +116,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def chain(source: Path) -> list[Step]:
-    """Three small steps: count lines, do three pieces at once, put them together."""
+    """Three small steps: count lines, do two pieces, put them together."""
     return small_chain(source)
 
 
@@ -116,7 +141,7 @@ def small_chain(source: Path, message: str = "") -> list[Step]:
             "after": ["count"],
             "inputs": ["data"],
             "outputs": ["shards/{index}.txt"],
-            "array": 3,
+            "array": 2,
         },
         {
             "name": "merge",

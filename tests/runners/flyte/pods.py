@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import tarfile
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import obstore
 
 from deepsynth.storage.stores import open_store
 from tests.servers.s3 import KEY, SECRET, Ceph
+from tests.tickets import wait_until
 
 
 @dataclass
@@ -57,6 +60,29 @@ class Result:
 
 
 @dataclass
+class End:
+    """How a pod is ended before its time: SIGTERM asks it, SIGKILL takes all its processes.
+
+    Attributes:
+        number: The signal.
+        when: Told the folder of the pod, says whether it is time.
+    """
+
+    number: signal.Signals
+    when: Callable[[Path], Any]
+
+
+def kill_all(pid: int) -> None:
+    """Kill a process and everything it started, as a node that is switched off does."""
+    children = subprocess.run(
+        ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False
+    )
+    os.kill(pid, signal.SIGKILL)
+    for child in map(int, children.stdout.split()):
+        kill_all(child)
+
+
+@dataclass
 class Cluster:
     """Runs leaf tasks of one generated module.
 
@@ -90,11 +116,11 @@ class Cluster:
                     archive.add(path, path.name)
         obstore.put(*open_store(f"{self.base}/code.tar.gz"), bundle.read_bytes())
 
-    def pod(self, task: Any, **given: Any) -> Result:
-        """Run one task to its end."""
-        return asyncio.run(self._pod(task, given))
+    def pod(self, task: Any, *, end: End | None = None, **given: Any) -> Result:
+        """Run one task to its end, or end it early."""
+        return asyncio.run(self._pod(task, given, end))
 
-    async def _pod(self, task: Any, given: dict[str, Any]) -> Result:
+    async def _pod(self, task: Any, given: dict[str, Any], end: End | None) -> Result:
         from flyte._internal.runtime import convert, io
         from flyte._internal.runtime.task_serde import translate_task_to_wire
         from flyte.models import CodeBundle, SerializationContext
@@ -122,16 +148,23 @@ class Cluster:
         assert not [word for word in argv if "{{" in word]
         empty = self.root / name
         (empty / "work").mkdir(parents=True)
-        done = subprocess.run(
-            argv,
-            cwd=empty / "work",
-            env=self._environment(name, empty, {e.key: e.value for e in container.env}),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=240,
-        )
-        result = Result(done.returncode, done.stdout + done.stderr, f"{base}/out")
+        with (empty / "output").open("w") as output:
+            process = subprocess.Popen(
+                argv,
+                cwd=empty / "work",
+                env=self._environment(name, empty, {e.key: e.value for e in container.env}),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            if end:
+                wait_until(lambda: end.when(empty), 60, "the moment to end the pod")
+                if end.number == signal.SIGKILL:
+                    kill_all(process.pid)
+                else:
+                    process.send_signal(end.number)
+            process.wait(240)
+        result = Result(process.returncode, (empty / "output").read_text(), f"{base}/out")
         if result.has("outputs.pb"):
             outputs = await io.load_outputs(f"{base}/out/outputs.pb")
             result.outputs = await convert.convert_outputs_to_native(task.native_interface, outputs)
@@ -146,6 +179,7 @@ class Cluster:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(empty),
             "OMP_NUM_THREADS": "1",
+            "HF_HUB_OFFLINE": "1",
             "FLYTE_AWS_ENDPOINT": store["AWS_ENDPOINT_URL"],
             "FLYTE_AWS_ACCESS_KEY_ID": KEY,
             "FLYTE_AWS_SECRET_ACCESS_KEY": SECRET,

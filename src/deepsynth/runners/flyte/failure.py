@@ -16,12 +16,17 @@ from deepsynth.errors import (
 _CODE = "DeepSynthExit"
 
 
-def as_flyte(error: DeepSynthError) -> Exception:
-    """The error as Flyte records it; what was asked for wrongly is not tried again."""
+def as_flyte(error: DeepSynthError, *, again: bool = False) -> Exception:
+    """The error as Flyte records it; what was asked for wrongly, or stopped, is not tried again.
+
+    Args:
+        error: Ours.
+        again: Let it be tried again whatever its exit code.
+    """
     import flyte.errors
 
     code = f"{_CODE}{error.exit_code}"
-    if error.exit_code in (EXIT_REQUEST, EXIT_STOPPED):
+    if not again and error.exit_code in (EXIT_REQUEST, EXIT_STOPPED):
         return flyte.errors.NonRecoverableError(message=str(error), code=code)
     return flyte.errors.RuntimeUserError(code, str(error))
 

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from deepsynth import durable
 from deepsynth.errors import EXIT_STOPPED, DeepSynthError, RunError, StepFailed, Stopped
 from deepsynth.execution import GRACE_SECONDS, LIFELINE, LOCKS, lifeline
 from deepsynth.run import Run
+from deepsynth.runners.flyte.checkpoints import Checkpoints
 from deepsynth.step import Step
 
 POLL_SECONDS = 0.1
@@ -71,13 +73,25 @@ def alone(folder: Path) -> Generator[int]:
         yield stream.fileno()
 
 
-async def run_step(run: Run, step: Step, index: int, lock: int) -> None:
+async def run_step(
+    run: Run, step: Step, index: int, lock: int, checkpoints: Checkpoints | None
+) -> None:
     """Do one element of a step in a process of its own, and show what it records meanwhile.
+
+    Args:
+        run: The folder it works in.
+        step: The step.
+        index: Which element.
+        lock: Descriptor of the lock of that folder.
+        checkpoints: Where its checkpoints are kept besides, when the folder may vanish.
 
     Raises:
         StepFailed: It failed.
         Stopped: It was asked to stop.
     """
+    if WATCH.run is None:
+        # A pod is asked to end by this signal; elsewhere the runner gets it, and sets `stopping`.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, WATCH.stopping.set)
     tail = _Tail(run, step.name)
     locks = [lock] if WATCH.lock is None else [lock, WATCH.lock]
     with lifeline() as alive:
@@ -89,11 +103,13 @@ async def run_step(run: Run, step: Step, index: int, lock: int) -> None:
             env=os.environ | {LIFELINE: str(alive), LOCKS: ",".join(map(str, locks))},
             pass_fds=(alive, *locks),
         )
-        asked = False
+        asked, saving = False, None
         try:
             while child.poll() is None:
                 await asyncio.sleep(POLL_SECONDS)
                 tail.show()
+                if checkpoints and checkpoints.is_due() and (saving is None or saving.done()):
+                    saving = asyncio.create_task(asyncio.to_thread(checkpoints.save))
                 if WATCH.stopping.is_set() and not asked:
                     child.terminate()
                     asked = True
@@ -102,7 +118,11 @@ async def run_step(run: Run, step: Step, index: int, lock: int) -> None:
                 child.terminate()
                 child.wait(GRACE_SECONDS)
             tail.show()
+            if saving:
+                await saving
     if child.returncode:
+        if checkpoints:
+            await asyncio.to_thread(checkpoints.save)
         raise _error(run, step, child.returncode)
 
 

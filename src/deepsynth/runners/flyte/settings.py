@@ -75,6 +75,9 @@ class FlyteSettings(Section):
         ge=1,
         description="Elements of a sharded step done at once; 8 on a cluster, else one by one.",
     )
+    checkpoint_minutes: float = Field(
+        10.0, gt=0, description="Time between two copies of a training's checkpoints to the store."
+    )
     steps: dict[str, StepNeeds] = Field(default_factory=dict)
 
     def needs(self, step: Step) -> StepNeeds:

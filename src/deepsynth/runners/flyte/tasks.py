@@ -21,8 +21,9 @@ from flyte.io import Dir, File
 
 from deepsynth import receipts, storage
 from deepsynth.environments import managed_folder
-from deepsynth.errors import DeepSynthError
+from deepsynth.errors import EXIT_STOPPED, DeepSynthError
 from deepsynth.run import Run
+from deepsynth.runners.flyte.checkpoints import Checkpoints
 from deepsynth.runners.flyte.failure import as_flyte
 from deepsynth.runners.flyte.layout import (
     expected_key,
@@ -30,7 +31,7 @@ from deepsynth.runners.flyte.layout import (
     parameter,
     source_parameter,
 )
-from deepsynth.runners.flyte.process import alone, run_step
+from deepsynth.runners.flyte.process import WATCH, alone, run_step
 from deepsynth.runners.flyte.workflow import JOB_FILES
 from deepsynth.step import Plan, Step
 from deepsynth.storage.stores import join
@@ -41,14 +42,20 @@ class FlyteJob:
 
     Args:
         module: File of the workflow; job, resolved job and plan lie beside it.
+        name: Of the run; reports show it.
         store: Folder in storage that keeps what steps make.
         concurrency: Elements of a sharded step done at once.
+        checkpoint_minutes: Time between two copies of a step's checkpoints to the store.
     """
 
-    def __init__(self, module: str, store: str, concurrency: int) -> None:
+    def __init__(
+        self, module: str, name: str, store: str, concurrency: int, checkpoint_minutes: float
+    ) -> None:
         self.folder = Path(module).resolve().parent
+        self.name = name
         self.store = store
         self.concurrency = concurrency
+        self.checkpoint_minutes = checkpoint_minutes
 
     @cached_property
     def plan(self) -> Plan:
@@ -71,7 +78,9 @@ class FlyteJob:
         try:
             return await self._do(step, key, index, given)
         except DeepSynthError as error:
-            raise as_flyte(error) from None
+            # A pod is asked to end when its machine is needed or goes: another one goes on.
+            again = WATCH.run is None and error.exit_code == EXIT_STOPPED
+            raise as_flyte(error, again=again) from None
 
     async def _do(self, step: Step, key: str, index: int, given: dict[str, Any]) -> Dir:
         work = managed_folder("flyte").parents[1] / "flyte" / "work" / f"{key[:32]}-{index}"
@@ -89,12 +98,32 @@ class FlyteJob:
                     where=f"step {step.name}",
                     hint="A folder in the store was changed. Do the steps before it again.",
                 )
-            await run_step(run, step, index, lock)
+            checkpoints = self._checkpoints(run, step, f"{key[:32]}-{index}")
+            if checkpoints:
+                await asyncio.to_thread(checkpoints.restore)
+            await run_step(self._named(run), step, index, lock, checkpoints)
             location = await asyncio.to_thread(self._publish, work, step, key, index)
             if "report.html" in step.outputs:
                 await _show_report(work / "made" / "report.html")
+            if checkpoints:
+                await asyncio.to_thread(checkpoints.discard)
         shutil.rmtree(work, ignore_errors=True)
         return Dir.from_existing_remote(location, dir_cache_key=location)
+
+    def _named(self, run: Run) -> Run:
+        """The same folder under the name of the run, which differs where the work is shared."""
+        named = run.path.with_name("named") / self.name
+        named.parent.mkdir(exist_ok=True)
+        named.unlink(missing_ok=True)
+        named.symlink_to(run.path)
+        return Run(named)
+
+    def _checkpoints(self, run: Run, step: Step, name: str) -> Checkpoints | None:
+        """The copy of the checkpoints in the store; None where the work folder outlives us."""
+        if WATCH.run is not None:
+            return None
+        url = join(self.store, "checkpoints", step.name, name)
+        return Checkpoints(run, step, url, 60 * self.checkpoint_minutes)
 
     def _stage(self, run: Run, step: Step, given: dict[str, Any]) -> None:
         """Make a run folder that holds what the step reads, and nothing else."""

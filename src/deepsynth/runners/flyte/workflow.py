@@ -81,11 +81,13 @@ def workflow_text(run: Run, steps: list[Step], settings: FlyteSettings, store: s
     environment.filters["py"] = repr
     return environment.get_template("workflow.py.j2").render(
         name=workflow_name(run),
+        run=run.path.name,
         family=family,
         deepsynth=__version__,
         job=job_digest(run),
         store=store,
         concurrency=at_once(settings, here=store.startswith("file:")),
+        checkpoint_minutes=settings.checkpoint_minutes,
         environment={"DO_NOT_TRACK": "1", "FLYTE_DISABLE_TELEMETRY": "1"},
         version=CACHE_VERSION,
         image=settings.image,
@@ -110,9 +112,10 @@ def workflow_name(run: Run) -> str:
 
 
 def job_digest(run: Run) -> str:
-    """What tells one resolved job from another: all values, not where they came from."""
+    """What tells one resolved job from another: all values and steps, not where they came from."""
     text = (run.path / "resolved.yaml").read_text(encoding="utf-8")
-    return durable.sha256_value(_values(yaml.safe_load(text) or {}))[:12]
+    steps = [step.model_dump(exclude={"sources"}) for step in run.plan.steps]
+    return durable.sha256_value([_values(yaml.safe_load(text) or {}), steps])[:12]
 
 
 def _values(tree: dict[str, Any]) -> dict[str, Any]:
