@@ -68,7 +68,7 @@ def read_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[KeyPath, int]
         if node is None:
             raise JobError("the file is empty.", where=where, hint="Write one: deepsynth init")
         if not isinstance(node, yaml.MappingNode):
-            raise JobError("a job is a list of `key: value` lines.", where=f"{where}:{_line(node)}")
+            raise JobError("this is no list of `key: value` lines.", where=f"{where}:{_line(node)}")
         _walk(node, (), lines, where)
         return loader.construct_document(node), lines
     except RecursionError:

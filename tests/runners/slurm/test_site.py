@@ -35,6 +35,10 @@ def test_a_site_beside_the_job_comes_first(config: Path, tmp_path: Path) -> None
         ("hpc:\n  host: -oProxyCommand=x\n", 2, "hpc.host"),
         ("hpc:\n  gres: 'gpu:1\n\n    rm -rf x'\n", 2, "hpc.gres"),
         ("hpc:\n  environments:\n    htr: {venv: a, moduel: b}\n", 3, "Settings: setup, venv"),
+        ("hpc:\n  environments:\n    this: {setup: module load x}\n", 3, "[module load x]"),
+        ("hpc:\n  environments: {this: kraken}\n", 2, "Below it, indented: setup, venv"),
+        ("hpc: login.centre.fr\n", 1, "Below it, indented: partition"),
+        ("hpc:\n", 1, "hpc has settings of its own"),
     ],
 )
 def test_mistakes_are_told_with_their_line(config: Path, text: str, line: int, said: str) -> None:

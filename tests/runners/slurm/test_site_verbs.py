@@ -50,6 +50,18 @@ def test_what_is_wrong_with_a_site_is_said(hpc: SlurmRunner) -> None:
     }
 
 
+def test_a_setup_that_fails_is_no_environment(hpc: SlurmRunner) -> None:
+    def told(*setup: str) -> tuple[Severity, str]:
+        plain = SiteEnvironment(setup=list(setup), deepsynth=False)
+        site = hpc.site.model_copy(update={"environments": {"this": plain}})
+        found = {f.code: f for f in examine("hpc", site)}["site-environment"]
+        return found.severity, found.what
+
+    wrong = "{ echo \"Unable to locate 'krake'\" >&2; false; }"
+    assert told(wrong) == (Severity.ERROR, "Its setup fails: Unable to locate 'krake'")
+    assert told("module load pages")[0] is Severity.INFO
+
+
 def test_an_unreachable_site_is_one_finding(hpc: SlurmRunner) -> None:
     (finding,) = examine("x", hpc.site.model_copy(update={"host": "nowhere.invalid"}))
     assert finding.code == "site-login"

@@ -19,6 +19,8 @@ from deepsynth.runners.slurm.site import Site, SiteEnvironment, seconds
 LITTLE_SPACE = 2e9
 """Bytes; less free space than this is a warning."""
 
+_FAILED = "doctor-failed"
+
 _QUESTION = r"""
 section() {{ printf '\ndoctor-section %s\n' "$1"; }}
 section login; printf '%s\n' "$(id -un)@$(hostname)"
@@ -59,7 +61,7 @@ def _question(site: Site) -> str:
         workspace=shell_path(site.workspace),
         trial=f"{shlex.join(trial)} --wrap true 2>&1",
         environments="\n".join(
-            f"section environment-{name}; ( {_enter(environment)} ) 2>&1"
+            f"section environment-{name}; ( {_enter(environment)} ) 2>&1 || echo {_FAILED}"
             for name, environment in _environments(site).items()
         ),
     )
@@ -72,7 +74,7 @@ def _environments(site: Site) -> dict[str, SiteEnvironment]:
 
 
 def _enter(environment: SiteEnvironment) -> str:
-    lines = list(environment.setup)
+    lines = ["true", *environment.setup]
     python = "python3"
     if environment.venv:
         python = f"{shell_path(environment.venv)}/bin/python"
@@ -82,7 +84,7 @@ def _enter(environment: SiteEnvironment) -> str:
         version = "import deepsynth; print('deepsynth', deepsynth.__version__)"
         lines.append(f"{python} -c {shlex.quote(version)}")
     else:
-        lines.append("command -v ketos >/dev/null && ketos --version || echo 'no ketos'")
+        lines.append("{ command -v ketos >/dev/null && ketos --version || echo 'no ketos'; }")
     return " && ".join(lines)
 
 
@@ -225,6 +227,15 @@ def _environment(name: str, environment: SiteEnvironment, said: str) -> Iterator
             where,
             f"DeepSynth does not start in it: {' | '.join(said.splitlines()[-2:]) or 'silence'}",
             "Install it there: deepsynth setup --on SITE",
+        )
+    elif _FAILED in said:
+        last = " | ".join(said.splitlines()[-3:-1]) or "silence"
+        yield Finding(
+            Severity.ERROR,
+            "site-environment",
+            where,
+            f"Its setup fails: {last}",
+            "Correct `setup` in sites.yaml; there, `module avail` lists what can be loaded.",
         )
     elif "no ketos" in said:
         yield Finding(

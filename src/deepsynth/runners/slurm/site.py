@@ -222,6 +222,12 @@ def _validate(name: str, values: Any, path: Path, lines: dict[KeyPath, int]) -> 
         near = get_close_matches(str(loc[-1]), _names(loc), n=1)
         hint = f"Did you mean {near[0]}?" if near else f"Settings: {', '.join(_names(loc))}."
         raise JobError(f"{key} is not a setting of a site.", where=where, hint=hint)
+    if item["type"] == "list_type":
+        hint = f"Write {loc[-1]}: [{item['input']}]"
+        raise JobError(f"{key} is a list.", where=where, hint=hint)
+    if item["type"] in ("model_type", "dict_type"):
+        hint = f"Below it, indented: {', '.join(_names((*loc, '')))}."
+        raise JobError(f"{key} has settings of its own.", where=where, hint=hint)
     reason = item["msg"].removeprefix("Value error, ")
     raise JobError(f"{key} is {item['input']!r}: {reason}.", where=where)
 
