@@ -235,31 +235,63 @@ def test_segmentation_is_trained_and_scored(segmenter: Run):
     assert "Baselines" in (segmenter.path / "report.html").read_text(encoding="utf-8")
 
 
-def test_pages_are_transcribed_in_every_format(world: Path, base: Run, segmenter: Run):
+WRITE = """
+import json, sys
+from deepsynth.families.htr.transcribe_pages import main
+
+for request in json.loads(sys.argv[1]):
+    main(request)
+"""
+ROOTS = {"pagexml": "PcGts", "abbyyxml": "document", "hocr": "html"}
+
+
+def test_pages_are_transcribed_in_every_format(
+    world: Path, base: Run, segmenter: Run, kraken: Callable[..., str]
+):
     model = base.path / "model" / "best.safetensors"
     finder = segmenter.path / "model" / "best.safetensors"
-    pages = [world / "serif" / "p000.png", world / "serif" / "p001.png"]
+    images = [world / "serif" / "p000.png", world / "serif" / "p001.png"]
     told: list[tuple[int, int, str]] = []
-    roots = {"alto": "alto", "pagexml": "PcGts", "abbyyxml": "document", "hocr": "html"}
-    for form, root in roots.items():
-        written = transcribe(
-            pages[:1] if form != "alto" else pages,
-            model,
-            world / form,
-            to=form,
-            segmentation=finder,
-            device="cpu",
-            progress=lambda *event: told.append(event),
-        )
-        assert etree.QName(parse_xml(written[0])).localname == root
-    assert told[:2] == [(1, 2, "p000.png"), (2, 2, "p001.png")]
-    page = read_page(world / "alto" / "p000.xml")
-    assert page.image_name == "p000.png"
-    assert (page.width, page.height) == (760, 640)
+    written = transcribe(
+        images,
+        model,
+        world / "alto",
+        segmentation=finder,
+        device="cpu",
+        progress=lambda *event: told.append(event),
+    )
+    assert told == [(1, 2, "p000.png"), (2, 2, "p001.png")]
+    alto = read_page(written[0])
+    assert (alto.format, alto.version, alto.image_name) == ("alto", "4", "p000.png")
+    assert (alto.width, alto.height) == (760, 640)
+    assert any(line.text for line in alto.lines)
+    request = {"model": str(model), "segmentation": str(finder), "device": "cpu"}
+    requests = [
+        request | {"to": to, "pages": [[str(images[0]), str(world / f"p000.{to}")]]}
+        for to in (*ROOTS, "text")
+    ]
+    kraken("-c", WRITE, json.dumps(requests))
+    for to, root in ROOTS.items():
+        assert etree.QName(parse_xml(world / f"p000.{to}")).localname == root
+    page = read_page(world / "p000.pagexml")
+    assert (page.version, page.image_name) == ("2019-07-15", "p000.png")
+    as_alto, as_page = (
+        [(line.text.split(), line.baseline, line.polygon) for line in read.lines]
+        for read in (alto, page)
+    )
+    assert as_alto == as_page
+    text = (world / "p000.text").read_text(encoding="utf-8")
+    assert text.split() == [word for line in alto.lines for word in line.text.split()]
+
+
+def test_models_of_the_wrong_kind_transcribe_nothing(world: Path, base: Run, segmenter: Run):
+    model = base.path / "model" / "best.safetensors"
+    finder = segmenter.path / "model" / "best.safetensors"
+    images = [world / "serif" / "p000.png"]
     with pytest.raises(ModelError, match="is for segmentation"):
-        transcribe(pages, finder, world / "wrong", to="text")
+        transcribe(images, finder, world / "wrong", to="text")
     with pytest.raises(ModelError, match="is for recognition"):
-        transcribe(pages, model, world / "wrong", to="text", segmentation=model)
+        transcribe(images, model, world / "wrong", to="text", segmentation=model)
 
 
 def test_the_card_is_valid_and_the_archive_the_same_every_time(base: Run, tmp_path: Path):
