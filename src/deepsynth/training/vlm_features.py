@@ -22,6 +22,7 @@ from typing import Any
 
 from deepsynth import durable
 from deepsynth.errors import RequestError
+from deepsynth.training.memory import readable_size
 from deepsynth.training.vlm_data import Page, PageSamples, Sample
 
 _DATA, _INDEX, _LOCK = "features.bin", "index.jsonl", ".lock"
@@ -144,7 +145,7 @@ def require_space(store: FeatureStore, pages: int, tokens: int, max_gb: float) -
     needed = store.bytes_needed(pages, tokens)
     total = needed + store.bytes_needed(len(store), tokens)
     free = shutil.disk_usage(store.folder).free
-    said = f"{pages:,} pages to encode, {needed / 1e9:.2f} GB in {store.folder}"
+    said = f"{pages:,} pages to encode, {readable_size(needed)} in {store.folder}"
     if total > max_gb * 1e9:
         raise RequestError(
             f"the feature cache would take {total / 1e9:.1f} GB, more than train.cache_max_gb "

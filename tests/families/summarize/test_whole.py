@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -133,27 +135,27 @@ def test_a_second_run_does_nothing_and_a_tampered_export_is_refused(
 
 @pytest.mark.slow
 def test_a_stopped_training_goes_on_and_ends_the_same(done: Run, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    job = make_job(tmp_path)
-    command = [sys.executable, "-m", "deepsynth.cli", "train", str(job), "check.learn=false"]
-    command += ["--runs", str(tmp_path), "--name", "two", "--quiet"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-        deadline = time.monotonic() + 120
+    copy = tmp_path / "copy"
+    shutil.copytree(done.path, copy)
+    for made in ("model", "training", "steps/train"):
+        shutil.rmtree(copy / made)
+    (copy / "metrics.jsonl").unlink()
+    again = Run.open(copy)
+    command = [sys.executable, "-m", "deepsynth.families.summarize.train", str(copy)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **quiet) as child:  # type: ignore[call-overload]
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline and child.poll() is None:
-            if (tmp_path / "two" / "plan.json").exists():
-                points = [m["update"] for m in Run.open(tmp_path / "two").metrics()]
-                if points and max(points) >= 30:
-                    child.terminate()
-                    break
+            if any(point["update"] >= 30 for point in again.metrics()):
+                child.terminate()
+                break
             time.sleep(0.05)
-        assert child.wait(timeout=60) == 130
-    stopped = Run.open(tmp_path / "two")
-    assert run_command(["train", str(stopped.path), "--quiet"]) == 0
-    assert [e for e in stopped.events() if e["kind"] == "resumed"]
+        assert child.wait(timeout=120) == 130
+    assert not (copy / "training").exists()
+    subprocess.run(command, check=True, timeout=300, **quiet)  # type: ignore[call-overload]
+    assert [e for e in again.events() if e["kind"] == "resumed"]
     first, second = (
         json.loads((run.path / "training" / "reference.json").read_text())["loss"]
-        for run in (done, stopped)
+        for run in (done, again)
     )
     assert second == pytest.approx(first, rel=1e-3)

@@ -97,7 +97,7 @@ def _plan(resolved: ResolvedJob) -> Plan:
         Step(
             name="train",
             title="Training",
-            argv=_launch(job.gpus) if job.gpus > 1 else _argv("train"),
+            argv=_argv("launch" if job.gpus > 1 else "train"),
             after=["check"],
             sources={**read, **model},
             inputs=inputs,
@@ -162,20 +162,6 @@ def _show(answer: dict[str, Any]) -> str:
 
 def _argv(step: str) -> list[str]:
     return ["{python}", "-m", f"deepsynth.families.summarize.{step}", "{run}"]
-
-
-def _launch(gpus: int) -> list[str]:
-    """One process a GPU, started by torchrun."""
-    return [
-        "{python}",
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc-per-node={gpus}",
-        "-m",
-        "deepsynth.families.summarize.train",
-        "{run}",
-    ]
 
 
 FAMILY = Family(

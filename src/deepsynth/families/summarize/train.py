@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from transformers import PrinterCallback, TrainerCallback
@@ -22,29 +23,70 @@ from deepsynth.training.callbacks import RunCallback, StopSwitch
 from deepsynth.training.checkpoints import last_complete, updates_of
 from deepsynth.training.vlm import fit, make_trainer
 from deepsynth.training.vlm_session import open_session
-from deepsynth.training.vlm_trainer import mean_loss
+from deepsynth.training.vlm_trainer import mean_loss, world_size
 
 REFERENCE = "reference.json"
 """In `training/`: the loss of the exported weights, on which split and how many samples."""
 REFERENCE_SAMPLES = 32
 
 
+class SharedSwitch(StopSwitch):
+    """A switch that several processes press at the same update.
+
+    The signal reaches them one after the other; one that stopped an update before the rest would
+    leave these waiting for it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked = False
+
+    def _press(self, number: int, frame: FrameType | None) -> None:
+        self._asked = True
+
+    def agree(self) -> None:
+        """Press it if any process was asked to stop; all of them must call this."""
+        import torch
+        import torch.distributed as group
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        asked = torch.tensor(int(self._asked), device=device)
+        group.all_reduce(asked, op=group.ReduceOp.MAX)
+        self.pressed = bool(asked)
+
+
+class AgreeOnStop(TrainerCallback):
+    """Comes before every callback that looks at the switch."""
+
+    def __init__(self, switch: SharedSwitch) -> None:
+        self._switch = switch
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """One number goes around."""
+        self._switch.agree()
+
+
 class StopWithOthers(TrainerCallback):
-    """Stops a process that trains beside the one that writes the run."""
+    """Stops a process that trains beside the one that writes the run, exactly as that one does."""
 
     def __init__(self, switch: StopSwitch) -> None:
         self._switch = switch
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The signal reaches every process; all of them save and stop at the same update."""
+        """See `RunCallback.on_step_end`."""
+        control.should_training_stop |= self._switch.pressed
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """See `RunCallback.on_epoch_end`."""
         if self._switch.pressed:
             control.should_save = True
-            control.should_training_stop = True
+            control.should_evaluate &= float(state.epoch or 0).is_integer()
 
 
 def main(run: Run) -> None:
     """Train the model of a run, from its last whole checkpoint if there is one."""
-    switch = StopSwitch().install()
+    switch = SharedSwitch() if world_size() > 1 else StopSwitch()
+    switch.install()
     writes = os.environ.get("RANK", "0") == "0"
     samples = read_samples(run, "train", "train")
     held_out = read_samples(run, "train", "validation")
@@ -60,9 +102,12 @@ def main(run: Run) -> None:
         progress=lambda done, total: run.progress("train", done, total, "documents", "encoding"),
         more=(held_out,) if len(held_out) else (),
     )
-    callback = RunCallback(run, "train", switch) if writes else StopWithOthers(switch)
+    callbacks: list[TrainerCallback] = []
+    if isinstance(switch, SharedSwitch):
+        callbacks.append(AgreeOnStop(switch))
+    callbacks.append(RunCallback(run, "train", switch) if writes else StopWithOthers(switch))
     trainer = make_trainer(
-        session, samples, held_out if len(held_out) else None, work, callbacks=[callback]
+        session, samples, held_out if len(held_out) else None, work, callbacks=callbacks
     )
     trainer.remove_callback(PrinterCallback)
     checkpoint = last_complete(work)
