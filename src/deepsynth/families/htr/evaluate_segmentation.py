@@ -22,7 +22,7 @@ from deepsynth import durable
 from deepsynth.checks.report import read_findings
 from deepsynth.execution import step_process
 from deepsynth.families.htr.prepared import ground_truth_folder, htr_job, read_manifest
-from deepsynth.families.htr.report import draw_curve, headline, percent, shown_settings
+from deepsynth.families.htr.report import draw_curve, headline, pages, percent, shown_settings
 from deepsynth.families.htr.segmentation_data import read_pages
 from deepsynth.families.htr.training import quieten
 from deepsynth.run import Run
@@ -35,7 +35,7 @@ def main(run: Run) -> None:
     torch.set_num_threads(job.train.threads)
     on = "test" if "test" in manifest.parts else "validation"
     names = manifest.parts[on].pages
-    pages = read_pages(
+    read = read_pages(
         ground_truth_folder(run, "evaluate"),
         names,
         job.segmentation.line_classes,
@@ -51,7 +51,7 @@ def main(run: Run) -> None:
         "measured_on": on,
         "pages": len(names),
         "baseline_tolerance_px": job.segmentation.baseline_tolerance,
-        **score(weights, pages, job.segmentation.baseline_tolerance),
+        **score(weights, read, job.segmentation.baseline_tolerance),
         "training": durable.read_json(run.path / "training" / "summary.json"),
     }
     folder = run.path / "evaluation"
@@ -113,6 +113,7 @@ def _write_report(run: Run, final: dict[str, Any]) -> None:
         name=run.path.name,
         final=final,
         headline=headline(final),
+        where=pages(final["pages"], final["measured_on"]),
         curve=draw_curve(run.metrics(), "baseline_f1"),
         findings=read_findings(run.path / "checks"),
         settings=shown_settings(run.resolved.settings),

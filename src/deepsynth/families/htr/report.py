@@ -37,9 +37,9 @@ def headline(final: dict[str, Any]) -> list[str]:
             )
             if final.get(key) is not None
         ]
-        return [f"{', '.join(found)} on {final['pages']} {final['measured_on']} pages"]
+        return [f"{', '.join(found)} on {pages(final['pages'], final['measured_on'])}"]
     text = f"CER {percent(final['cer'])}{interval(final, 'cer')}, WER {percent(final['wer'])} "
-    text += f"on {final['lines']} lines of {final['pages']} {_where(final)}"
+    text += f"on {final['lines']} lines of {_where(final)}"
     lines = [text]
     if "base_cer" in final:
         lines.append(
@@ -62,12 +62,15 @@ def interval(final: dict[str, Any], name: str) -> str:
     return f" (95 % interval {100 * found[0]:.1f}-{100 * found[1]:.1f} %)" if found else ""
 
 
+def pages(number: int, kind: str = "") -> str:
+    """`1 page`, or `3 test pages`."""
+    return " ".join(filter(None, (str(number), kind, "page" if number == 1 else "pages")))
+
+
 def _where(final: dict[str, Any]) -> str:
-    return {
-        "test": "test pages",
-        "validation": "validation pages",
-        "cross-validation": "pages, each read by a model that never saw it",
-    }[final["measured_on"]]
+    if final["measured_on"] == "cross-validation":
+        return f"{pages(final['pages'])}, each read by a model that never saw it"
+    return pages(final["pages"], final["measured_on"])
 
 
 def write_report(
@@ -116,6 +119,7 @@ def write_report(
         interval=interval,
         manifest=manifest,
         pages=scores.page_rates(lines),
+        count_pages=pages,
         confusions=scores.confusions(lines)[:_CONFUSIONS],
         worst=shown,
         curve=draw_curve(run.metrics()),
