@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol
 
 from deepsynth.run import Run
@@ -59,11 +60,12 @@ class Runner(Protocol):
         ...
 
 
-def get_runner(name: str) -> Runner:
+def get_runner(name: str, beside: Path | None = None) -> Runner:
     """The runner a user names with `--on`.
 
     Args:
         name: `local`, `slurm` (of this machine), `flyte`, `flyte:local`, or a site of sites.yaml.
+        beside: Folder of the job, in which a `sites.yaml` may lie.
 
     Raises:
         RequestError: There is no such runner or site.
@@ -72,6 +74,8 @@ def get_runner(name: str) -> Runner:
     if kind not in _RUNNERS:
         kind, detail = "slurm", name
     module: Any = import_module(_RUNNERS[kind])
+    if kind == "slurm":
+        return module.create(detail, beside)
     return module.create(detail)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from deepsynth.errors import JobError, RequestError
 from deepsynth.runners.slurm.site import Site, load_site, seconds
+from tests import tickets
+from tests.conftest import Answer
 from tests.runners.slurm.toy import GPU, counting
 
 
@@ -25,6 +28,21 @@ def test_a_site_beside_the_job_comes_first(config: Path, tmp_path: Path) -> None
     (tmp_path / "sites.yaml").write_text("hpc: {host: near}\n")
     assert load_site("hpc", tmp_path).host == "near"
     assert load_site("other", tmp_path).host == "other"
+
+
+def test_the_job_may_lie_in_another_folder_than_the_one_of_the_command(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., Answer]
+) -> None:
+    config.write_text("hpc: {host: far}\n")
+    job = tickets.write_job(tmp_path / "letters")
+    (job.parent / "sites.yaml").write_text("hpc: {host: near}\n")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert "# site hpc: near," in command("run", job, "--on", "hpc", "--dry-run").out
+    Path("sites.yaml").write_text("hpc: {host: middle}\n")
+    assert "# site hpc: near," in command("run", job, "--on", "hpc", "--dry-run").out
+    (job.parent / "sites.yaml").unlink()
+    assert "# site hpc: middle," in command("run", job, "--on", "hpc", "--dry-run").out
 
 
 @pytest.mark.parametrize(

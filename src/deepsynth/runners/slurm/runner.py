@@ -369,13 +369,20 @@ def _sleep(seconds: float, tick: Callable[[], None]) -> None:
         time.sleep(min(0.1, left))
 
 
-def create(detail: str) -> SlurmRunner:
+def create(detail: str, beside: Path | None = None) -> SlurmRunner:
     """The runner of a site: `--on hpc`; without a name, the Slurm of this machine as it is.
+
+    Args:
+        detail: Name of the site.
+        beside: Folder of the job; a `sites.yaml` there comes first.
 
     Raises:
         RequestError: There is no such site.
     """
-    return SlurmRunner(detail or "slurm", load_site(detail, Path.cwd()) if detail else Site())
+    if not detail:
+        return SlurmRunner("slurm", Site())
+    folders = [beside, Path.cwd()] if beside else [Path.cwd()]
+    return SlurmRunner(detail, load_site(detail, *folders))
 
 
 def attach(run: Run) -> SlurmRunner:

@@ -169,25 +169,26 @@ class Site(Allocation):
         return self.environment(step).deepsynth or "{python}" not in " ".join(step.argv)
 
 
-def site_files(folder: Path | None) -> list[Path]:
+def site_files(*folders: Path) -> list[Path]:
     """Where sites are read from, the first that names a site winning."""
     config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     user = Path(config) / "deepsynth" / "sites.yaml"
-    return [*([folder / "sites.yaml"] if folder else []), user]
+    return list(dict.fromkeys([*(folder / "sites.yaml" for folder in folders), user]))
 
 
-def load_site(name: str, folder: Path | None = None) -> Site:
+def load_site(name: str, *folders: Path) -> Site:
     """The site called `name`.
 
     Args:
         name: As after `--on`.
-        folder: Folder of the job file; a `sites.yaml` there comes before the user's own.
+        folders: Of the job file, and where the command is typed; a `sites.yaml` there comes before
+            the user's own.
 
     Raises:
         RequestError: No file has it, or what it says of it is wrong.
     """
     known: list[str] = []
-    files = site_files(folder)
+    files = site_files(*folders)
     for path in files:
         if not path.is_file():
             continue
