@@ -85,7 +85,7 @@ def run(
         raise RequestError("no job is given.", hint="deepsynth run JOB, or --resume RUN")
     else:
         target = _open_or_create(job, overrides, runs, name)
-    return _do(target, None, on, quiet)
+    return _do(target, None, on, quiet, job.parent if job else None)
 
 
 def prepare(
@@ -105,7 +105,7 @@ def prepare(
     deepsynth prepare tickets/job.yaml
     ```
     """
-    return _do(_open_or_create(target, overrides, runs, name), "prepare", on, quiet)
+    return _do(_open_or_create(target, overrides, runs, name), "prepare", on, quiet, target.parent)
 
 
 def train(
@@ -125,7 +125,7 @@ def train(
     deepsynth train tickets/job.yaml train.epochs=5
     ```
     """
-    return _do(_open_or_create(target, overrides, runs, name), "train", on, quiet)
+    return _do(_open_or_create(target, overrides, runs, name), "train", on, quiet, target.parent)
 
 
 def evaluate(
@@ -145,7 +145,7 @@ def evaluate(
     deepsynth evaluate runs/tickets
     ```
     """
-    return _do(_open_or_create(target, overrides, runs, name), "evaluate", on, quiet)
+    return _do(_open_or_create(target, overrides, runs, name), "evaluate", on, quiet, target.parent)
 
 
 def check(
@@ -204,7 +204,7 @@ def _show_plan(job: Path, overrides: tuple[str, ...], name: str | None, on: str 
     with tempfile.TemporaryDirectory(prefix="deepsynth-plan-") as folder:
         path = Path(folder) / (name or resolved.name)
         run = Run.create(path, resolved, _family_of(resolved).plan(resolved))
-        print(get_runner(on or "local").dry_run(run, run.plan.steps))
+        print(get_runner(on or "local", job.parent).dry_run(run, run.plan.steps))
     return 0
 
 
@@ -270,10 +270,12 @@ def _family_of(resolved: ResolvedJob) -> Family:
     return get_family(resolved.job.family)
 
 
-def _do(run: Run, last: str | None, on: str | None, quiet: bool) -> int:
+def _do(
+    run: Run, last: str | None, on: str | None, quiet: bool, beside: Path | None = None
+) -> int:
     is_new = not run.was_started()
     try:
-        _work(run, last, on, quiet)
+        _work(run, last, on, quiet, beside)
     except DeepSynthError as error:
         if (
             is_new
@@ -289,7 +291,9 @@ def _do(run: Run, last: str | None, on: str | None, quiet: bool) -> int:
     return 0
 
 
-def _work(run: Run, last: str | None, on: str | None, quiet: bool) -> None:
+def _work(
+    run: Run, last: str | None, on: str | None, quiet: bool, beside: Path | None = None
+) -> None:
     if last is not None and last not in [step.name for step in run.plan.steps]:
         raise RequestError(
             f"a run of this family has no step {last}.",
@@ -301,7 +305,7 @@ def _work(run: Run, last: str | None, on: str | None, quiet: bool) -> None:
         # `nohup deepsynth run ...` ignores SIGHUP so that the run outlives its terminal.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, raise_stopped)
-    runner = get_runner(on) if on else runner_of(run)
+    runner = get_runner(on, beside) if on else runner_of(run)
     with RunDisplay(run, quiet=quiet) as display:
         runner.run(run, steps, display.tick)
 
