@@ -157,11 +157,21 @@ def test_no_model_is_a_failure_whatever_the_exit_code(tmp_path: Path):
 @pytest.mark.parametrize(
     ("log", "word"),
     [
-        ("slurmstepd: error: Detected 1 oom-kill event(s)", "memory"),
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20 MiB", "batch_size"),
+        ("slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.batch", "workers"),
         ("KrakenInputException: Training data and model codec alphabets mismatch", "union"),
+        ("Error: Option `--resize` is set to `fail`", "union"),
+        ("Training data and model class mapping differ (bl train: {'line'}", "line_classes"),
+        ("ValueError: No training data in dataset. Please supply some.", "deepsynth check"),
+        ("Model did not improve during training. Exiting.", "learning_rate"),
         ("Error: No such option: --random-split", "managed"),
+        ("Error: Got unexpected extra argument (20)", "managed"),
         ("slurmstepd: error: *** JOB 1 CANCELLED AT 2026 DUE TO TIME LIMIT ***", "--resume"),
         ("RuntimeError: operator torchvision::nms does not exist", "setup htr"),
+        ("RuntimeError: Found no NVIDIA driver on your system.", "train.device=cpu"),
+        ("Error: Invalid value: Invalid device cuda:0", "train.device=cpu"),
+        ("kraken.lib.exceptions.KrakenInvalidModelException: Failure parsing model", ".mlmodel"),
+        ("PIL.Image.DecompressionBombError: Image size (900000000 pixels)", "scale it down"),
     ],
 )
 def test_known_troubles_have_advice(log: str, word: str):

@@ -13,7 +13,9 @@ PROBE = """
 import json
 import torch
 from kraken.lib.util import is_bitonal as theirs
+from deepsynth.errors import StepFailed
 from deepsynth.families.htr.loader import WidthBatches, collate_even, is_bitonal
+from deepsynth.families.htr.training import fit
 
 torch.manual_seed(0)
 grey = torch.rand(1, 48, 300)
@@ -25,6 +27,14 @@ orders = []
 for epoch in (0, 1, 0):
     batches.set_epoch(epoch)
     orders.append(list(batches))
+class Failing:
+    def fit(self, *args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+try:
+    fit(Failing(), None, None, None)
+except StepFailed as error:
+    advice = str(error)
 lines = [{"image": torch.rand(1, 48, w), "target": torch.ones(3)} for w in (200, 260, 230)]
 even = collate_even(lines)
 print(json.dumps({
@@ -32,12 +42,15 @@ print(json.dumps({
     "orders": orders,
     "lengths": even["seq_lens"].tolist(),
     "shape": list(even["image"].shape),
+    "advice": advice,
     "paper": float(even["image"][2, :, :, 200:].sum()),
 }))
 """
 
 
-def test_loading_changes_nothing_but_the_time_it_takes(kraken: Callable[..., str]):
+def test_loading_changes_only_the_time_it_takes_and_failures_come_with_advice(
+    kraken: Callable[..., str],
+):
     told = json.loads(kraken("-c", PROBE).splitlines()[-1])
     assert all(ours == theirs for ours, theirs in told["bitonal"])
     assert {ours for ours, _ in told["bitonal"]} == {True, False}
@@ -48,3 +61,5 @@ def test_loading_changes_nothing_but_the_time_it_takes(kraken: Callable[..., str
     assert told["shape"] == [3, 1, 48, 260]
     assert told["lengths"] == [260, 260, 260]
     assert told["paper"] == 0
+    assert "Tried to allocate" in told["advice"]
+    assert "halve train.batch_size" in told["advice"]

@@ -17,6 +17,7 @@ from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from deepsynth.errors import DeepSynthError, ModelError, RequestError, StepFailed, Stopped
+from deepsynth.families.htr.advice import advise
 from deepsynth.families.htr.job import Train
 from deepsynth.families.htr.model_file import Task, read_model
 from deepsynth.run import Run
@@ -236,6 +237,7 @@ def fit(trainer: Any, module: Any, data: Any, resume: Path | None) -> None:
     Raises:
         Stopped: SIGTERM or Ctrl-C; `last.ckpt` holds the last finished pass.
         ModelError: The data need characters the model lacks and `train.resize` is fail.
+        StepFailed: A trouble with known advice, such as a GPU whose memory is too small.
     """
     try:
         trainer.fit(module, data, ckpt_path=resume, weights_only=False)
@@ -246,9 +248,20 @@ def fit(trainer: Any, module: Any, data: Any, resume: Path | None) -> None:
                 where="train.resize",
                 hint="Set train.resize=union to add them, or train.resize=new.",
             ) from None
+        _with_advice(error)
+        raise
+    except RuntimeError as error:
+        _with_advice(error)
         raise
     if getattr(trainer, "interrupted", False) or trainer.received_sigterm:
         raise Stopped("stopped; the last finished pass is kept")
+
+
+def _with_advice(error: Exception) -> None:
+    advice = advise(str(error))
+    if advice:
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise StepFailed(said, where="logs/train.log", hint=advice) from error
 
 
 def epochs_or_enough(train: Train) -> int:
