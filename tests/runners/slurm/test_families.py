@@ -38,6 +38,7 @@ def summarize(folder: Path) -> Path:
         "pages": {"mode": "tile"},
         "model": "scratch:deepseek-ocr-2-tiny",
         "train": {"epochs": 1, "batch_size": 1, "gradient_accumulation": 1},
+        "evaluation": {"split": "train"},
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(job))
     return folder / "job.yaml"
