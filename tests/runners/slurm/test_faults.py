@@ -202,6 +202,25 @@ def test_a_full_disk_is_told_and_the_transfer_goes_on_later(
     assert (run.path / "model" / "copy").stat().st_size == 8_000_000
 
 
+def test_a_step_that_fills_the_disk_is_told_and_goes_on_later(
+    hpc: SlurmRunner, remote_host: RemoteHost, tmp_path: Path
+) -> None:
+    place = "/home/alice/little"
+    remote_host.root(
+        f"mkdir -p {place}; mount -t tmpfs -o size=2m little {place}; chown alice {place}"
+    )
+    write = 'mkdir -p "$0/model"; head -c 5000000 /dev/zero > "$0/model/weights"'
+    run = make_run(tmp_path / "run", shell("train", write, outputs=["model"]))
+    site = hpc.site.model_copy(update={"workspace": "~/little"})
+    runner = SlurmRunner("hpc", site, lambda line: None)
+    with pytest.raises(StepFailed, match="no space left on the disk") as caught:
+        runner.run(run, run.plan.steps)
+    assert "deepsynth clean --on" in str(caught.value.hint)
+    remote_host.root(f"mount -o remount,size=20m {place}")
+    runner.run(run, run.plan.steps)
+    assert (run.path / "model" / "weights").stat().st_size == 5_000_000
+
+
 def test_names_with_spaces_and_accents(
     hpc: SlurmRunner, remote_host: RemoteHost, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from deepsynth.errors import StepFailed
 from deepsynth.run import Run
-from deepsynth.runners.slurm.connection import Connection
+from deepsynth.runners.slurm.connection import Connection, explain
 from deepsynth.runners.slurm.record import need_record
 from deepsynth.runners.slurm.states import Element, Snapshot
 from deepsynth.runners.slurm.words import ENDS
@@ -51,10 +51,12 @@ def failure(
         more = f" and {len(same) - NAMED} more" if len(same) > NAMED else ""
         elements = f"elements {', '.join(same[:NAMED])}{more}: "
     if first.state == "FAILED" and (told := told_error(run, first)):
+        # What is wrong with the place, such as a full disk, is told of the place.
+        remedy = explain(told["what"])
         return first, StepFailed(
             f"{elements}{told['what']}",
-            where=told["where"],
-            hint=told["hint"],
+            where=f"{connection.name}:{need_record(run).folder}" if remedy else told["where"],
+            hint=f"{remedy}\n  {told['hint']}" if remedy else told["hint"],
             exit_code=told["exit_code"],
         )
     words, hint = ENDS.get(first.state, (first.words, ENDS["FAILED"][1]))
