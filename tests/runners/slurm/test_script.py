@@ -48,6 +48,17 @@ VARIANTS = {
     "plain": CENTRE,
     "ours": CENTRE.model_copy(update={"environments": {}}),
     "image": Site(environments={"this": SiteEnvironment(image="~/é t/x.sif", venv="$WORK/v")}),
+    "image of the centre": CENTRE.model_copy(
+        update={
+            "environments": {
+                "this": SiteEnvironment(
+                    setup=["module load apptainer", "export TMPDIR=/scratch"],
+                    image="docker://ghcr.io/mittagessen/kraken:5.2",
+                    deepsynth=False,
+                )
+            }
+        }
+    ),
     "here": Site(),
 }
 
@@ -78,6 +89,21 @@ def test_the_guides_header_comes_out() -> None:
         '  exec ketos --workers "$SLURM_CPUS_PER_TASK" -o "$run"/model '
         '"$run"\'/sources/gt/Ground Truth/x y.xml\' "$(printf %05d "$index")"'
     )
+
+
+def test_an_image_is_run_by_apptainer_with_the_run_in_it() -> None:
+    text = batch_script(TRAIN, VARIANTS["image of the centre"], "run-1")
+    before, _, command = text.partition("  exec ")
+    assert "\nmodule load apptainer\nexport TMPDIR=/scratch\n" in before
+    assert command.startswith(
+        'apptainer exec --nv --bind "$run" docker://ghcr.io/mittagessen/kraken:5.2 ketos --workers'
+    )
+    ours = batch_script(TRAIN, VARIANTS["image"], "run-1")
+    image = "\"$HOME\"/'é t/x.sif'"
+    assert (
+        f'apptainer exec --nv --bind "$run" {image} python3 -m deepsynth.step "$run" train' in ours
+    )
+    assert 'source "${WORK:?}"/v/bin/activate' in ours
 
 
 def test_a_step_without_accelerator_asks_for_none() -> None:
