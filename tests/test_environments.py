@@ -52,6 +52,22 @@ def test_an_image_is_run_by_apptainer() -> None:
     ]
 
 
+@pytest.mark.parametrize("link", ["bin/python", "lib/python3.11/site-packages/deepsynth"])
+def test_an_environment_whose_links_lead_nowhere_says_how_to_mend_it(
+    link: str, tmp_path: Path
+) -> None:
+    folder = managed_folder("htr")
+    (folder / link).parent.mkdir(parents=True)
+    (folder / "complete.json").write_text("{}", encoding="utf-8")
+    (folder / link).symlink_to(tmp_path)
+    assert get_environment("htr").python == str(folder / "bin" / "python")
+    (folder / link).unlink()
+    (folder / link).symlink_to(tmp_path / "moved")
+    with pytest.raises(MissingDependency, match="moved, which is not there any more") as caught:
+        get_environment("htr")
+    assert caught.value.hint == "Mend it: deepsynth setup htr"
+
+
 def test_a_managed_environment_that_was_not_built_says_how() -> None:
     with pytest.raises(MissingDependency) as caught:
         get_environment("htr")

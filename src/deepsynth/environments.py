@@ -54,7 +54,8 @@ def get_environment(name: str) -> Environment:
     """The environment a step names.
 
     Raises:
-        MissingDependency: It is a managed environment that was not built, or whose lock changed.
+        MissingDependency: It is a managed environment that was not built, or was built by a Python
+            or for a DeepSynth that is not there any more.
     """
     if name == "this":
         return Environment(name, sys.executable)
@@ -65,7 +66,16 @@ def get_environment(name: str) -> Environment:
             where=folder,
             hint=f"Install it once: deepsynth setup {name}",
         )
-    return Environment(name, str(folder / "bin" / "python"))
+    environment = Environment(name, str(folder / "bin" / "python"))
+    packages = folder.glob("lib/python3*/site-packages")
+    for link in (Path(environment.python), *(path / "deepsynth" for path in packages)):
+        if link.is_symlink() and not link.exists():
+            raise MissingDependency(
+                f"the environment {name} needs {link.readlink()}, which is not there any more.",
+                where=link,
+                hint=f"Mend it: deepsynth setup {name}",
+            )
+    return environment
 
 
 def site(name: str, *setup: str) -> Environment:
@@ -99,11 +109,11 @@ def build_managed(name: str, lock: Path, *, log: Path | None = None) -> Environm
     folder = managed_folder(name)
     wanted = durable.sha256_file(lock)
     built = durable.read_json(folder / "complete.json")
-    if built and built["lock"] == wanted:
-        return get_environment(name)
+    python = folder / "bin" / "python"
+    if built and built["lock"] == wanted and python.exists():
+        return Environment(name, str(python))
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    python = folder / "bin" / "python"
     output = log.open("ab") if log else None
     try:
         for argv in (
