@@ -133,12 +133,13 @@ def _folder_findings(
             "no page has a transcribed line",
             "Transcribe some pages first; a recognition model needs a few hundred lines.",
         )
-    if len(result.pages) < MIN_PAGES:
+    count = len(result.pages)
+    if count < MIN_PAGES:
         yield Finding(
             Severity.WARNING,
             "few-pages",
             where,
-            f"{len(result.pages)} pages are too few to hold whole pages back for a test",
+            f"{count} {'page is' if count == 1 else 'pages are'} too few to hold whole pages back for a test",
             "Either train without a test split (`split.test: 0`) and report the validation score "
             "as what it is, or let every page be tested once (`split.folds: 5`).",
         )
