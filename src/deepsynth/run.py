@@ -86,11 +86,18 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """The run in `path`.
+        """The run in `path`; of one in object storage (`s3://...`), a copy to read.
 
         Raises:
             RunError: There is no run there.
+            LocationError: There is nothing at that location in storage.
+            StorageError: The storage failed.
         """
+        from deepsynth import storage
+        from deepsynth.storage.stores import as_url
+
+        if location := as_url(path):
+            path = storage.local_copy(location)
         if not is_run(path):
             what = "this is not a run folder." if path.exists() else "there is no such run."
             near = sorted(p.parent.name for p in path.parent.glob("*/plan.json"))

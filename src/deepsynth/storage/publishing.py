@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,13 @@ class Publication:
         return join(self.url, self.generation)
 
 
-def publish(folder: Path, url: str, *, replace: bool = False) -> Publication:
+def publish(
+    folder: Path,
+    url: str,
+    *,
+    replace: bool = False,
+    only: Callable[[str], bool] = lambda name: True,
+) -> Publication:
     """Upload every file below `folder` so that it appears at `url` whole, or not at all.
 
     Doing it again after a failure sends only what is missing. Memory stays below some 32 MiB,
@@ -47,13 +53,14 @@ def publish(folder: Path, url: str, *, replace: bool = False) -> Publication:
         folder: What to publish, or a single file; symbolic links are followed.
         url: Where; see `open_store`.
         replace: Let this folder take the place of another one published there. The older
-            generation stays where it is, for readers that are at it.
+            generation stays where it is, for readers that are at it; see `remove`.
+        only: Which files, by their relative name; all by default.
 
     Raises:
         LocationError: The place is wrong, or something else is published there.
         StorageError: The upload failed.
     """
-    files = durable.digest(folder)
+    files = {name: entry for name, entry in durable.digest(folder).items() if only(name)}
     generation = durable.sha256_value(files)[:16]
     published = read_publication(url)
     if published and published.generation == generation:

@@ -13,6 +13,7 @@ import re
 from datetime import timedelta
 from functools import lru_cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepsynth.errors import MissingDependency
@@ -39,6 +40,14 @@ _RETRY: Any = {
 def is_url(place: str) -> bool:
     """Whether `place` is written as a location in storage: `s3://bucket/name`."""
     return re.match(r"[a-z][a-z0-9+.-]*://", place) is not None
+
+
+def as_url(path: Path) -> str | None:
+    """The location a path was written as, or None: as a path, `s3://b/x` has lost a slash."""
+    found = re.fullmatch(rf"({'|'.join(SCHEMES)}):/(.+)", path.as_posix())
+    if found is None:
+        return None
+    return f"file:///{found[2]}" if found[1] == "file" else f"{found[1]}://{found[2]}"
 
 
 def join(url: str, *parts: str) -> str:

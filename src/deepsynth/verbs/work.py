@@ -32,8 +32,13 @@ from deepsynth.job import ResolvedJob, load_job, setting_names
 from deepsynth.run import Run, is_run
 from deepsynth.runners import get_runner, runner_of
 from deepsynth.verbs.findings import print_findings
+from deepsynth.storage.stores import as_url
 
-Runs = Annotated[Path, Parameter(help="Folder in which new run folders are made.")]
+from deepsynth.verbs.locations import bring, keep, remember
+Runs = Annotated[
+    Path,
+    Parameter(help="Folder in which new run folders are made, or a location such as s3://B/RUNS."),
+]
 Name = Annotated[str | None, Parameter(help="Name of the run folder; job and time by default.")]
 On = Annotated[
     str | None,
@@ -80,7 +85,8 @@ def run(
             raise RequestError(
                 "a run to resume has its own job.", where=job, hint="Give one or the other."
             )
-        target = Run.open(resume)
+        location = as_url(resume)
+        target = Run.open(bring(location) if location else resume)
     elif job is None:
         raise RequestError("no job is given.", hint="deepsynth run JOB, or --resume RUN")
     else:
@@ -218,7 +224,8 @@ def _open_or_create(target: Path, overrides: tuple[str, ...], runs: Path, name: 
         existing = Run.open(path)
         _refuse_other_job(existing, resolved)
         return existing
-    return Run.create(_make_room(path), resolved, _family_of(resolved).plan(resolved))
+    made = Run.create(_make_room(path), resolved, _family_of(resolved).plan(resolved))
+    return remember(made, location) if location else made
 
 
 def _make_room(path: Path) -> Path:
@@ -237,11 +244,15 @@ def _make_room(path: Path) -> Path:
     return path
 
 
+    if location := as_url(target):
+        target = bring(location)
 def _refuse_overrides(target: Path, overrides: tuple[str, ...]) -> None:
     if overrides:
         raise RequestError(
             "the settings of an existing run cannot be changed.",
             where=overrides[0],
+    if location := as_url(path):
+        path = bring(location)
             hint=f"Make a new run: deepsynth run {target / 'job.yaml'} {' '.join(overrides)}",
         )
 
@@ -312,7 +323,12 @@ def _work(
 
 def _print_result(run: Run) -> None:
     console = Console(highlight=False, file=sys.stdout)
+        try:
+            keep(run)
+        except DeepSynthError as unkept:
+            error.hint = f"{error.hint or ''}\n  Not put into storage: {unkept}".strip()
     final = run.final_metrics()
+    keep(run)
     if final is not None:
         for line in get_family(run.resolved.job.family).headline(final):
             console.print(line, markup=False)
