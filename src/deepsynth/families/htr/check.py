@@ -139,7 +139,8 @@ def _folder_findings(
             Severity.WARNING,
             "few-pages",
             where,
-            f"{count} {'page is' if count == 1 else 'pages are'} too few to hold whole pages back for a test",
+            f"{count} {'page is' if count == 1 else 'pages are'} too few "
+            "to hold whole pages back for a test",
             "Either train without a test split (`split.test: 0`) and report the validation score "
             "as what it is, or let every page be tested once (`split.folds: 5`).",
         )

@@ -155,8 +155,8 @@ def read_lists(
 def few_pages(count: int) -> DataError:
     """The refusal to hold a test split back from a handful of pages, with two ways on."""
     return DataError(
-        f"{count} {'page is' if count == 1 else 'pages are'} too few to hold whole pages back for a test "
-        f"(at least {MIN_PAGES} are needed)",
+        f"{count} {'page is' if count == 1 else 'pages are'} too few "
+        f"to hold whole pages back for a test (at least {MIN_PAGES} are needed)",
         where="split",
         hint="Either `split.test=0`: no test score, the validation score is reported as what it "
         f"is. Or `split.folds={min(5, max(3, count))}`: every page is tested once, by a model "
