@@ -155,7 +155,8 @@ def fetch(
     """
     opened = Run.open(run)
     runner_of(opened).fetch(opened, everything=everything)
-    print(f"Fetched: {opened.path}")
+    state = run_state(opened).state
+    print(f"Fetched: {opened.path}" + f" (so far; it is {state})" * (state != "done"))
     return 0
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from deepsynth.receipts import has_receipt, is_done, step_key
 from deepsynth.run import Run
 from deepsynth.runners.slurm import SlurmRunner, attach
 from deepsynth.runners.slurm.record import need_record
+from deepsynth.runners.slurm.site import SiteEnvironment
+from deepsynth.status import run_state
+from deepsynth.step import Step
 from tests.runners.slurm.toy import GPU, counted, counting, make_run, shell
 from tests.servers.remote import RemoteHost
 
@@ -44,8 +48,6 @@ def test_sources_go_and_model_comes_back(
 def test_another_laptop_needs_only_the_run_folder(hpc: SlurmRunner, tmp_path: Path) -> None:
     run = make_run(tmp_path / "one", counting(10))
     hpc.submit(run)
-    import shutil
-
     shutil.copytree(run.path, tmp_path / "two")
     for path in (run.path, tmp_path / "two"):
         own = Run.open(path)
@@ -58,8 +60,6 @@ def test_another_laptop_needs_only_the_run_folder(hpc: SlurmRunner, tmp_path: Pa
 def test_plain_commands_leave_receipts_after_fetch(
     hpc: SlurmRunner, remote_host: RemoteHost, tmp_path: Path
 ) -> None:
-    from deepsynth.runners.slurm.site import SiteEnvironment
-
     plain = SiteEnvironment(setup=["module load kraken"], deepsynth=False)
     site = hpc.site.model_copy(update={"environments": {"this": plain}})
     runner = SlurmRunner("hpc", site, lambda line: None)
@@ -97,3 +97,53 @@ def test_a_site_behind_a_jump_host(hpc: SlurmRunner, sockets: Path, tmp_path: Pa
     assert runner.connection.check("echo ${SSH_CONNECTION##* }", "no") == "2222\n"
     runner.run(run, run.plan.steps)
     assert (run.path / "model" / "page").read_text() == "page"
+
+
+JOIN = """
+import pathlib, sys
+run, made, *names = sys.argv[1:]
+(pathlib.Path(run) / made).parent.mkdir(exist_ok=True)
+text = "".join(pathlib.Path(name).read_text() for name in names)
+(pathlib.Path(run) / made).write_text(text + made)
+"""
+
+
+def joining(name: str, made: str, *names: str, **fields: object) -> Step:
+    """A step in Python, which a site without DeepSynth cannot do."""
+    argv = ["{python}", "-c", JOIN, "{run}", made, *names]
+    return shell(name, "", argv=argv, outputs=[made.split("/")[0]], **fields)
+
+
+def test_what_needs_deepsynth_is_done_on_this_side(
+    hpc: SlurmRunner, remote_host: RemoteHost, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.txt"
+    page.write_text("one ")
+    plain = {"this": SiteEnvironment(deepsynth=False)}
+    hpc.site = hpc.site.model_copy(update={"environments": plain})
+    run = make_run(
+        tmp_path / "run",
+        joining("prepare", "data/compiled", "{sources[page]}", sources={"page": str(page)}),
+        shell(
+            "tool",
+            'mkdir "$0/made"; cat "$0/data/compiled" > "$0/made/out"; pwd',
+            after=["prepare"],
+            inputs=["data"],
+            outputs=["made"],
+        ),
+        joining("train", "model/final", "{run}/made/out", after=["tool"], inputs=["made"]),
+    )
+    hpc.run(run, run.plan.upto("tool"))
+    assert not (run.path / "model").exists()
+    assert "page.txt" not in remote_host.root(f"find '{need_record(run).folder}'")
+    assert hpc.lines(run)[-1] == "train: to be done on this side, in its turn"
+
+    other = Run.open(Path(shutil.copytree(run.path, tmp_path / "other")))
+    attach(other).fetch(other)
+    assert (other.path / "model" / "final").read_text() == "one data/compiledmodel/final"
+    assert run_state(other).state == "done"
+
+    page.write_text("two ")
+    hpc.run(run, run.plan.steps)
+    assert (run.path / "model" / "final").read_text() == "two data/compiledmodel/final"
+    assert list(hpc.logs(run, "tool"))[-1].endswith("/steps/tool/work")

@@ -6,6 +6,8 @@ it (reading its results, scoring) is done where the command was typed.
 
 from __future__ import annotations
 
+import shlex
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -14,6 +16,8 @@ from deepsynth import durable, receipts
 from deepsynth.environments import get_environment
 from deepsynth.execution import execute
 from deepsynth.run import Run
+from deepsynth.runners.slurm.connection import Connection
+from deepsynth.runners.slurm.record import Record
 from deepsynth.runners.slurm.site import Site
 from deepsynth.runners.slurm.states import Element, Snapshot
 from deepsynth.status import ELSEWHERE, State
@@ -58,6 +62,31 @@ def do_here(run: Run, steps: Sequence[Step], lock: int, tick: Callable[[], None]
         for index in range(step.array)
     ]
     return "done" in outcomes
+
+
+def renew(run: Run, record: Record, connection: Connection, steps: Sequence[Step]) -> None:
+    """Undo, on both sides, steps done there with what was made anew on this side since.
+
+    Raises:
+        ConnectionLost: The site cannot be reached; nothing was undone.
+    """
+    undone: list[str] = []
+    for step in steps:
+        for index in range(step.array):
+            receipt = receipts.receipt_path(run, step, index).relative_to(run.path).as_posix()
+            proof = f"steps/{step.name}/outputs-{index}.sha256"
+            undone += [receipt, proof, *receipts.outputs_of(step, index)]
+    connection.check(
+        f"cd {shlex.quote(record.folder)} && rm -rf -- {shlex.join(undone)}",
+        "what was done there cannot be undone",
+    )
+    record.save(run, sent=False)
+    for name in undone:
+        path = run.path / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def with_steps_here(snapshot: Snapshot, run: Run, site: Site) -> Snapshot:

@@ -17,6 +17,7 @@ from deepsynth.runners.slurm.here import (
     do_here,
     in_turns,
     remember,
+    renew,
     require_environments,
     steps_here,
     steps_there,
@@ -91,13 +92,16 @@ class SlurmRunner:
         """
         with run.lock() as lock:
             require_environments(steps_here(self.site, steps))
-            for there, part in in_turns(self.site, steps):
+            turns = in_turns(self.site, steps)
+            for number, (there, part) in enumerate(turns, start=1):
                 if there:
                     self._journey(run, part, tick)
-                else:
-                    self._begin(run)
-                    if do_here(run, part, lock, tick):
-                        need_record(run).save(run, sent=False)
+                    continue
+                self._begin(run)
+                later = [step for there, part in turns[number:] if there for step in part]
+                if do_here(run, part, lock, tick) and later:
+                    with record_lock(run):
+                        renew(run, need_record(run), self.connection, later)
             run.event("run_done")
 
     def _journey(self, run: Run, steps: Sequence[Step], tick: Callable[[], None]) -> None:
