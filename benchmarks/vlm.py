@@ -1,16 +1,20 @@
 """Training DeepSeek-OCR-2 with LoRA: a hand-written loop, the plain Trainer, and DeepSynth.
 
     python benchmarks/vlm.py                 # real widths at reduced depth, on a CPU
-    # The whole architecture on a GPU:
-    python benchmarks/vlm.py --size full --batch 4 --samples 64 --steps 24
+    python benchmarks/vlm.py --size full     # the whole architecture, on a GPU
 
 Needs no internet and no weights: the architecture is real, the weights are random. Every way runs
 in a process of its own, and the ways take turns, round after round; trust the ratios, not the
-times. `naive` is the loop of the guide: target names as it writes them (they reach the vision
-tower), pages decoded and processed in the loop, 32-bit weights, logits for every position.
-`trainer` is `transformers.Trainer` with LoRA on the language model alone, bf16 (on a GPU) and
-worker processes. `ours` adds cached features, logits on the summary only and grouping by length.
-Results go to `benchmarks/results/vlm_SIZE.json`.
+times. No round begins that might not end within `--minutes`.
+
+`naive` is the loop of the guide: target names as it writes them (they reach the vision tower),
+pages decoded and processed in the loop, 32-bit weights, logits for every position.
+`trainer` is `transformers.Trainer` with LoRA on the language model alone, bfloat16 where the
+machine computes in it, and worker processes (on a GPU). `ours` adds cached features, an encoder
+that leaves memory once they are cached, and logits on the summary only. All of them take the same
+documents in the same order, so that their losses can be laid over each other; grouping by length
+is therefore left out. Results go to `benchmarks/results/vlm_SIZE.json`, the curves to
+`vlm_SIZE.png`.
 """
 
 from __future__ import annotations
@@ -34,12 +38,19 @@ from typing import Any
 ROOT = Path(__file__).parent
 ARTICLES = ROOT.parent / "examples" / "articles" / "articles.jsonl"
 WAYS = ("naive", "trainer", "ours")
+LEARNING_RATE = 1e-3
 PROMPT = "Summarize this document."
 DEPTHS = {
     # Decoder layers, SAM layers, query-encoder layers; the real model has 12, 12 and 24.
     "smoke": (2, 1, 1),
     "reduced": (2, 2, 4),
     "full": (12, 12, 24),
+}
+AMOUNTS = {
+    # Batch size, documents, updates, rounds.
+    "smoke": (1, 2, 2, 1),
+    "reduced": (2, 4, 8, 2),
+    "full": (4, 64, 24, 2),
 }
 
 
@@ -48,6 +59,17 @@ def now() -> float:
     import torch
 
     return time.perf_counter() if torch.cuda.is_available() else time.process_time()
+
+
+def in_halves(device: str) -> bool:
+    """Whether this machine computes in bfloat16, rather than emulating it."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    flags = Path("/proc/cpuinfo")
+    known = flags.read_text(encoding="utf-8") if flags.is_file() else ""
+    return "avx512_bf16" in known or "amx_bf16" in known
 
 
 def documents(count: int) -> list[dict[str, Any]]:
@@ -101,7 +123,7 @@ def build(way: str, args: argparse.Namespace, device: str) -> tuple[Any, Any, An
     made = processor()
     token = made.tokenizer.convert_tokens_to_ids("<image>")
     config = reference_config(*DEPTHS[args.size], image_token_id=token)
-    halves = device == "cuda" and way != "naive"
+    halves = way != "naive" and in_halves(device)
     torch.manual_seed(0)
     with torch.device(device):
         model = AutoModelForImageTextToText.from_config(
@@ -127,7 +149,7 @@ def run_naive(args: argparse.Namespace, device: str) -> dict[str, Any]:
     samples = PageSamples(documents(args.samples), "articles")
     collator = PageCollator(made, view, PROMPT)
     weights = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(weights, lr=1e-4)
+    optimiser = torch.optim.AdamW(weights, lr=LEARNING_RATE)
     model.train()
     losses: list[float] = []
     marks = [now()]
@@ -154,26 +176,35 @@ def run_trainer(way: str, args: argparse.Namespace, device: str) -> dict[str, An
     from deepsynth.training.config import TrainerConfig
     from deepsynth.training.recommend import filled
     from deepsynth.training.vlm_data import PageCollator, PageSamples
-    from deepsynth.training.vlm_features import FeatureStore, encode_pages, page_encoder
+    from deepsynth.training.vlm_features import (
+        FeatureStore,
+        encode_pages,
+        page_encoder,
+        plain_model,
+        release_encoder,
+    )
     from deepsynth.training.vlm_trainer import VlmTrainer, training_arguments
+
+    class InOrder(VlmTrainer):
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            return torch.utils.data.SequentialSampler(samples)
 
     ours = way == "ours"
     model, made, view = build(way, args, device)
     samples = PageSamples(documents(args.samples), "articles")
     collator = PageCollator(made, view, PROMPT)
-    precision = "bf16" if device == "cuda" else "no"
+    halves = in_halves(device)
     epochs = args.steps * args.batch / args.samples
     config = filled(
         TrainerConfig(
             epochs=epochs,
             batch_size=args.batch,
             gradient_accumulation=1,
-            learning_rate=1e-4,
+            learning_rate=LEARNING_RATE,
             scheduler="constant",
             warmup_ratio=0.0,
             evaluations=1,
             target_only_logits=ours,
-            group_by_length=ours,
             preset="standard",
         ),
         args.samples,
@@ -192,10 +223,10 @@ def run_trainer(way: str, args: argparse.Namespace, device: str) -> dict[str, An
     with tempfile.TemporaryDirectory() as folder:
         encoded = 0.0
         if ours:
-            dtype = torch.bfloat16 if device == "cuda" else torch.float32
+            dtype = torch.bfloat16 if halves else torch.float32
 
             def autocast() -> Any:
-                return torch.autocast(device, dtype, enabled=device == "cuda")
+                return torch.autocast(device, torch.bfloat16, enabled=halves)
 
             started = now()
             store = FeatureStore(Path(folder), ["benchmark"], 1280, dtype)
@@ -206,6 +237,7 @@ def run_trainer(way: str, args: argparse.Namespace, device: str) -> dict[str, An
                 batch_size=8 if device == "cuda" else 1,
             )
             samples.forget_bytes()
+            release_encoder(plain_model(model))
             collator = PageCollator(made, view, PROMPT, pages="features", features=store)
             encoded = now() - started
             if device == "cuda":
@@ -215,13 +247,14 @@ def run_trainer(way: str, args: argparse.Namespace, device: str) -> dict[str, An
             Path(folder) / "out",
             args.samples,
             validates=False,
-            precision=precision,
+            precision="bf16" if halves else "no",
             workers=0 if ours or device == "cpu" else min(8, (os.cpu_count() or 2) - 1),
         )
         arguments.save_strategy = "no"
         arguments.logging_steps = 1
+        arguments.train_sampling_strategy = "sequential"
         if ours:
-            trainer: Any = VlmTrainer(model, arguments, config, samples, None, collator, [Clock()])
+            trainer: Any = InOrder(model, arguments, config, samples, None, collator, [Clock()])
         else:
 
             def without_index(rows: Any) -> dict[str, Any]:
@@ -247,7 +280,7 @@ def run_way(args: argparse.Namespace) -> dict[str, Any]:
     """One way in this process: steps, and what they cost."""
     import torch
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = _device()
     if device == "cpu":
         torch.set_num_threads(args.threads)
     found = run_naive(args, device) if args.way == "naive" else run_trainer(args.way, args, device)
@@ -270,7 +303,12 @@ def run_way(args: argparse.Namespace) -> dict[str, Any]:
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """All ways in turn, each in a process of its own, `--rounds` times."""
     runs: list[dict[str, Any]] = []
+    started, longest = time.monotonic(), 0.0
     for number in range(args.rounds):
+        began = time.monotonic()
+        if began - started + longest > 60 * args.minutes:
+            print(f"round {number} might not end within {args.minutes:g} minutes: left out")
+            break
         for way in WAYS:
             command = [sys.executable, __file__, "--way", way]
             for name in ("size", "batch", "samples", "steps", "threads"):
@@ -281,11 +319,16 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                 raise SystemExit(f"{way} failed")
             runs.append({"round": number, **json.loads(done.stdout.splitlines()[-1])})
             print(f"round {number} {way}: {runs[-1]['samples_per_second']:.3f} samples/s, "
-                  f"{runs[-1]['peak_gb']:.1f} GB")  # fmt: skip
+                  f"{runs[-1]['peak_gb']:.1f} GB", flush=True)  # fmt: skip
+        longest = max(longest, time.monotonic() - began)
     return {
         "settings": {k: getattr(args, k) for k in ("size", "batch", "samples", "steps", "rounds")},
         "depths": DEPTHS[args.size],
         "machine": _machine(),
+        "precision": {
+            "naive": "32 bits",
+            **dict.fromkeys(WAYS[1:], "bfloat16" if in_halves(_device()) else "32 bits"),
+        },
         "versions": {n: version(n) for n in ("torch", "transformers", "peft")},
         "table": table(runs),
         "runs": runs,
@@ -312,6 +355,45 @@ def table(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def draw_curves(runs: list[dict[str, Any]], size: str, path: Path) -> None:
+    """The losses of all ways, laid over each other; every round is drawn."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.6), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    styles = {
+        "naive": ("#9aa5b1", "-", 5),
+        "trainer": ("#d97706", "-", 3),
+        "ours": ("#1d4ed8", "--", 1.5),
+    }
+    for way, (colour, line, width) in styles.items():
+        for number, run in enumerate(r for r in runs if r["way"] == way):
+            losses = run["losses"]
+            label = {"naive": "hand-written loop", "trainer": "plain Trainer", "ours": "DeepSynth"}[
+                way
+            ]
+            axes.plot(
+                range(1, len(losses) + 1),
+                losses,
+                line,
+                color=colour,
+                linewidth=width,
+                label=None if number else label,
+            )
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlabel("updates")
+    axes.set_ylabel("training loss")
+    axes.set_title(f"Same documents, same order ({size})", fontsize=10)
+    axes.legend(frameon=False)
+    figure.savefig(path, metadata={"Software": None})
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def _machine() -> dict[str, Any]:
     import torch
 
@@ -323,13 +405,17 @@ def main() -> None:
     """Parse, measure, write, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=list(DEPTHS), default="reduced")
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--samples", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=2)
+    for name in ("batch", "samples", "steps", "rounds"):
+        parser.add_argument(f"--{name}", type=int, help="by default as the size asks")
+    parser.add_argument("--minutes", type=float, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--way", choices=WAYS)
     args = parser.parse_args()
+    for name, amount in zip(
+        ("batch", "samples", "steps", "rounds"), AMOUNTS[args.size], strict=True
+    ):
+        if getattr(args, name) is None:
+            setattr(args, name, amount)
     if args.way:
         print(json.dumps(run_way(args)))
         return
@@ -337,6 +423,7 @@ def main() -> None:
     place = ROOT / "results" / f"vlm_{args.size}.json"
     place.parent.mkdir(exist_ok=True)
     place.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    draw_curves(result["runs"], args.size, place.with_suffix(".png"))
     for row in result["table"]:
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()})
 

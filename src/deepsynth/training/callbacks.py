@@ -8,6 +8,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch.distributed as group
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from deepsynth.errors import DeepSynthError
@@ -33,48 +34,18 @@ class StopSwitch:
         self.pressed = True
 
 
-class RunCallback(TrainerCallback):
-    """Writes the curve and the progress into the run; stops and saves when asked to.
+class CleanStop(TrainerCallback):
+    """Stops and saves when asked to, so that going on ends as an uninterrupted training does.
+
+    Where several processes train together, each has it: what is logged, saved and evaluated is
+    done by all of them at once, and one that differed would leave the others waiting.
 
     Args:
-        run: Where to write.
-        step: Name of the step that trains.
         switch: Asks for a stop.
     """
 
-    def __init__(self, run: Run, step: str, switch: StopSwitch) -> None:
-        self._run = run
-        self._step = step
+    def __init__(self, switch: StopSwitch) -> None:
         self._switch = switch
-        self._note = ""
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Add a point to the curve; a loss that is not a number ends the training."""
-        logs = logs or {}
-        values = {
-            key: float(value)
-            for key, value in logs.items()
-            if key in _CURVE or (key.startswith("eval_") and "per_second" not in key)
-        }
-        if "loss" in values or any(key.startswith("eval_") for key in values):
-            values.pop("eval_runtime", None)
-            self._run.metric(self._step, state.global_step, values)
-        if "eval_macro_f1" in values:
-            self._note = f"macro-F1 {values['eval_macro_f1']:.3f}"
-        if not math.isfinite(values.get("loss", 0.0)):
-            raise DeepSynthError(
-                f"the loss is not a number any more at update {state.global_step}.",
-                where=f"step {self._step}",
-                hint="Lower train.learning_rate, or train without fp16. "
-                "The last good checkpoint is kept.",
-            )
 
     def on_step_end(
         self,
@@ -83,8 +54,7 @@ class RunCallback(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
-        """Show how far we are; on a stop, end the epoch at this very update."""
-        self._run.progress(self._step, state.global_step, state.max_steps, "updates", self._note)
+        """On a stop, end the epoch at this very update."""
         control.should_training_stop |= self._switch.pressed
         _log_what_is_saved(control)
 
@@ -112,8 +82,82 @@ class RunCallback(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
+        """Wait until every process has written its part of the checkpoint."""
+        wait_for_others()
+
+
+class RunCallback(CleanStop):
+    """Writes the curve and the progress into the run; stops and saves when asked to.
+
+    Args:
+        run: Where to write.
+        step: Name of the step that trains.
+        switch: Asks for a stop.
+    """
+
+    def __init__(self, run: Run, step: str, switch: StopSwitch) -> None:
+        super().__init__(switch)
+        self._run = run
+        self._step = step
+        self._note = ""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add a point to the curve; a loss that is not a number ends the training."""
+        logs = logs or {}
+        values = {
+            key: float(value)
+            for key, value in logs.items()
+            if key in _CURVE or (key.startswith("eval_") and "per_second" not in key)
+        }
+        if "loss" in values or any(key.startswith("eval_") for key in values):
+            values.pop("eval_runtime", None)
+            self._run.metric(self._step, state.global_step, values)
+        if "eval_macro_f1" in values:
+            self._note = f"macro-F1 {values['eval_macro_f1']:.3f}"
+        if "eval_rougeL" in values:
+            self._note = f"ROUGE-L {values['eval_rougeL']:.3f}"
+        if not math.isfinite(values.get("loss", 0.0)):
+            raise DeepSynthError(
+                f"the loss is not a number any more at update {state.global_step}.",
+                where=f"step {self._step}",
+                hint="Lower train.learning_rate, or train without fp16. "
+                "The last good checkpoint is kept.",
+            )
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Show how far we are; on a stop, end the epoch at this very update."""
+        self._run.progress(self._step, state.global_step, state.max_steps, "updates", self._note)
+        super().on_step_end(args, state, control, **kwargs)
+
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
         """Mark the checkpoint just written as whole."""
+        super().on_save(args, state, control, **kwargs)
         mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+
+
+def wait_for_others() -> None:
+    """Return when every process that trains has come here; at once where there is one."""
+    if group.is_available() and group.is_initialized():
+        group.barrier()
 
 
 def _log_what_is_saved(control: TrainerControl) -> None:

@@ -16,6 +16,7 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from deepsynth.errors import DeepSynthError
+from deepsynth.training.callbacks import wait_for_others
 from deepsynth.training.checkpoints import mark_complete
 from deepsynth.training.config import TrainerConfig
 from deepsynth.training.moe import collecting_router_logits, load_balancing_loss
@@ -33,7 +34,9 @@ class MarkWhole(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called after everything of a checkpoint is written."""
-        mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        wait_for_others()
+        if args.process_index == 0:
+            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 class VlmTrainer(Trainer):

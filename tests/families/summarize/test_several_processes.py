@@ -26,7 +26,7 @@ def test_two_processes_stop_together_go_on_and_make_one_model(tmp_path: Path) ->
         "preset": "balanced",
         "batch_size": 2,
         "gradient_accumulation": 1,
-        "epochs": 60,
+        "epochs": 105,
         "learning_rate": 0.01,
         "evaluations": 2,
         "generate_samples": 0,
@@ -51,13 +51,14 @@ def test_two_processes_stop_together_go_on_and_make_one_model(tmp_path: Path) ->
     )
     assert done.returncode == 0, done.stderr
     assert [event for event in run.events() if event["kind"] == "resumed"]
-    # 8 samples, 2 processes with batches of 2: two updates an epoch, each written down once.
+    # 8 samples, 2 processes with batches of 2: two updates an epoch, every second one written
+    # down, and the 105th, which is saved.
     curve = [m for m in run.metrics() if "loss" in m]
     updates = [m["update"] for m in curve]
     assert updates == sorted(set(updates))
-    assert updates[-1] == 120
+    assert {105, 210} <= set(updates)
     assert curve[-1]["loss"] < curve[0]["loss"] / 3
     load_adapter(load_model(str(run.path / "base")), run.path / "model" / "adapter")
     summary = json.loads((run.path / "training" / "summary.json").read_text())
-    assert summary["updates"] == 120
+    assert summary["updates"] == 210
     assert len(read_samples(Run.open(run.path), "train", "train")) == 8

@@ -31,7 +31,8 @@ def main(run: Run) -> None:
         raise Stopped("stopped; the checkpoint is saved.") from None
     except ChildFailedError as error:
         # What went wrong was said by the process that failed.
-        sys.exit(max(1, min(failure.exitcode for failure in error.failures.values())))
+        _, first = error.get_first_failure()
+        sys.exit(max(1, first.exitcode))
 
 
 if __name__ == "__main__":

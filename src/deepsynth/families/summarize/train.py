@@ -19,7 +19,7 @@ from deepsynth.execution import step_process
 from deepsynth.families.summarize.models import start_config
 from deepsynth.families.summarize.prepared import read_samples
 from deepsynth.run import Run
-from deepsynth.training.callbacks import RunCallback, StopSwitch
+from deepsynth.training.callbacks import CleanStop, RunCallback, StopSwitch
 from deepsynth.training.checkpoints import last_complete, updates_of
 from deepsynth.training.vlm import fit, make_trainer
 from deepsynth.training.vlm_session import open_session
@@ -66,23 +66,6 @@ class AgreeOnStop(TrainerCallback):
         self._switch.agree()
 
 
-class StopWithOthers(TrainerCallback):
-    """Stops a process that trains beside the one that writes the run, exactly as that one does."""
-
-    def __init__(self, switch: StopSwitch) -> None:
-        self._switch = switch
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """See `RunCallback.on_step_end`."""
-        control.should_training_stop |= self._switch.pressed
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """See `RunCallback.on_epoch_end`."""
-        if self._switch.pressed:
-            control.should_save = True
-            control.should_evaluate &= float(state.epoch or 0).is_integer()
-
-
 def main(run: Run) -> None:
     """Train the model of a run, from its last whole checkpoint if there is one."""
     switch = SharedSwitch() if world_size() > 1 else StopSwitch()
@@ -105,7 +88,7 @@ def main(run: Run) -> None:
     callbacks: list[TrainerCallback] = []
     if isinstance(switch, SharedSwitch):
         callbacks.append(AgreeOnStop(switch))
-    callbacks.append(RunCallback(run, "train", switch) if writes else StopWithOthers(switch))
+    callbacks.append(RunCallback(run, "train", switch) if writes else CleanStop(switch))
     trainer = make_trainer(
         session, samples, held_out if len(held_out) else None, work, callbacks=callbacks
     )
