@@ -322,11 +322,13 @@ def _with_paths(section: Any, place: Callable[[str, LocalPath], str]) -> Any:
             changes[name] = _with_paths(value, place)
         mark = next((m for m in info.metadata if isinstance(m, LocalPath)), None)
         if mark and isinstance(value, str):
-            changes[name] = _place(value, folder, mark)
+            changes[name] = place(value, mark)
     return section.model_copy(update=changes)
 
 
 def _place(value: str, folder: Path, mark: LocalPath) -> str:
+    if is_url(value):
+        return value
     place = folder / Path(value).expanduser()
     if mark.may_be_name and not value.startswith((".", "/", "~")) and not place.exists():
         return value
@@ -342,8 +344,6 @@ def _read_entries(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tu
                     entry["value"], entry["from"], entry.get("where", ""), entry.get("why", "")
                 ),
             )
-    if is_url(value):
-        return value
         else:
             yield from _read_entries(entry, (*path, key))
 

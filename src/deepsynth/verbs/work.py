@@ -31,10 +31,10 @@ from deepsynth.families import Family, get_family
 from deepsynth.job import ResolvedJob, load_job, setting_names
 from deepsynth.run import Run, is_run
 from deepsynth.runners import get_runner, runner_of
-from deepsynth.verbs.findings import print_findings
 from deepsynth.storage.stores import as_url
-
+from deepsynth.verbs.findings import print_findings
 from deepsynth.verbs.locations import bring, keep, remember
+
 Runs = Annotated[
     Path,
     Parameter(help="Folder in which new run folders are made, or a location such as s3://B/RUNS."),
@@ -215,11 +215,15 @@ def _show_plan(job: Path, overrides: tuple[str, ...], name: str | None, on: str 
 
 
 def _open_or_create(target: Path, overrides: tuple[str, ...], runs: Path, name: str | None) -> Run:
+    if location := as_url(target):
+        target = bring(location)
     if is_run(target):
         _refuse_overrides(target, overrides)
         return Run.open(target)
     resolved = _resolve(target, overrides)
     path = runs / (name or f"{resolved.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    if location := as_url(path):
+        path = bring(location)
     if is_run(path):
         existing = Run.open(path)
         _refuse_other_job(existing, resolved)
@@ -244,15 +248,11 @@ def _make_room(path: Path) -> Path:
     return path
 
 
-    if location := as_url(target):
-        target = bring(location)
 def _refuse_overrides(target: Path, overrides: tuple[str, ...]) -> None:
     if overrides:
         raise RequestError(
             "the settings of an existing run cannot be changed.",
             where=overrides[0],
-    if location := as_url(path):
-        path = bring(location)
             hint=f"Make a new run: deepsynth run {target / 'job.yaml'} {' '.join(overrides)}",
         )
 
@@ -297,7 +297,12 @@ def _do(
             shutil.rmtree(run.path)
         if error.exit_code == EXIT_STOPPED:
             error.hint = f"Go on: deepsynth run --resume {run.path}"
+        try:
+            keep(run)
+        except DeepSynthError as unkept:
+            error.hint = f"{error.hint or ''}\n  Not put into storage: {unkept}".strip()
         raise
+    keep(run)
     _print_result(run)
     return 0
 
@@ -323,12 +328,7 @@ def _work(
 
 def _print_result(run: Run) -> None:
     console = Console(highlight=False, file=sys.stdout)
-        try:
-            keep(run)
-        except DeepSynthError as unkept:
-            error.hint = f"{error.hint or ''}\n  Not put into storage: {unkept}".strip()
     final = run.final_metrics()
-    keep(run)
     if final is not None:
         for line in get_family(run.resolved.job.family).headline(final):
             console.print(line, markup=False)
