@@ -5,6 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
+from deepsynth.errors import StepFailed
 from deepsynth.receipts import has_receipt, is_done, step_key
 from deepsynth.run import Run
 from deepsynth.runners.slurm import SlurmRunner, attach
@@ -147,3 +150,27 @@ def test_what_needs_deepsynth_is_done_on_this_side(
     hpc.run(run, run.plan.steps)
     assert (run.path / "model" / "final").read_text() == "two data/compiledmodel/final"
     assert list(hpc.logs(run, "tool"))[-1].endswith("/steps/tool/work")
+
+
+def test_a_source_that_is_corrected_is_sent_again(hpc: SlurmRunner, tmp_path: Path) -> None:
+    page = tmp_path / "page.txt"
+    page.write_text("wrong")
+    read = 'mkdir "$0/data"; cp "$0/sources/page/page.txt" "$0/data/"'
+    check = 'mkdir "$0/model"; grep right "$0/data/page.txt" > "$0/model/kept"'
+    run = make_run(
+        tmp_path / "run",
+        shell("prepare", read, sources={"page": str(page)}, outputs=["data"]),
+        shell("train", check, after=["prepare"], inputs=["data"], outputs=["model"]),
+    )
+    with pytest.raises(StepFailed):
+        hpc.run(run, run.plan.steps)
+    page.write_text("right")
+    said: list[str] = []
+    hpc.say = said.append
+    hpc.run(run, run.plan.steps)
+    assert (run.path / "model" / "kept").read_text() == "right\n"
+    assert "page changed since; what was made of it is done again." in said
+    other = Run.open(Path(shutil.copytree(run.path, tmp_path / "other")))
+    page.unlink()
+    attach(other).run(other, other.plan.steps)
+    assert (other.path / "model" / "kept").exists()

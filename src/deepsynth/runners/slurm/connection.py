@@ -29,6 +29,10 @@ class RemoteError(DeepSynthError):
     """A command ended badly at the site."""
 
 
+class FolderGone(RemoteError):
+    """The run folder at the site was deleted."""
+
+
 @dataclass(frozen=True)
 class Output:
     """What a script printed there."""

@@ -11,8 +11,11 @@ from deepsynth.run import Run
 from deepsynth.runners.slurm.connection import Connection, explain
 from deepsynth.runners.slurm.record import need_record
 from deepsynth.runners.slurm.states import Element, Snapshot
-from deepsynth.runners.slurm.words import ENDS
+from deepsynth.runners.slurm.words import AGAIN, ENDS
 from deepsynth.step import Step
+
+MOST_SUBMISSIONS = 20
+"""How often a step that ended through no fault of its own is submitted."""
 
 NAMED = 20
 """How many failed elements an error names."""
@@ -31,6 +34,16 @@ def describe(snapshot: Snapshot, step: Step) -> str:
         tally = {k: sum(e.kind == k for e in elements) for k in ("done", "running", "failed")}
         count = "".join(f", {n} {k}" for k, n in tally.items() if n) + f" of {step.array}"
     return f"{title}: {first.words} (job {first.job}{count})"
+
+
+def through_no_fault(snapshot: Snapshot) -> Element | None:
+    """The first failed element, if all that failed did so through no fault of their own."""
+    failed = [e for e in snapshot.failed if e.state != "CANCELLED"]
+    if snapshot.active or not failed or any(e.state not in AGAIN for e in failed):
+        return None
+    if any(snapshot.submissions.get(e.step, 0) >= MOST_SUBMISSIONS for e in failed):
+        return None
+    return failed[0]
 
 
 def failure(

@@ -10,7 +10,7 @@ import hashlib
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Record:
         run_id: Name of the run there; part of its jobs' names.
         folder: Absolute folder there.
         sent: Whether everything the steps need has arrived and was verified.
+        sources: Digest of each source when it was sent, by name.
         events: Bytes of the events there that are copied here.
         fetched: Whether what the steps made was brought here and verified.
     """
@@ -40,6 +41,7 @@ class Record:
     run_id: str
     folder: str
     sent: bool = False
+    sources: dict[str, str] = field(default_factory=dict[str, str])
     events: int = 0
     fetched: bool = False
 

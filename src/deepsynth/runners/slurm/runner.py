@@ -12,7 +12,7 @@ from deepsynth.errors import DeepSynthError, RunError, Stopped
 from deepsynth.run import Run
 from deepsynth.runners.local import LocalRunner
 from deepsynth.runners.slurm import fetching, submission
-from deepsynth.runners.slurm.connection import Connection, ConnectionLost, RemoteError
+from deepsynth.runners.slurm.connection import Connection, ConnectionLost, FolderGone, RemoteError
 from deepsynth.runners.slurm.here import (
     do_here,
     in_turns,
@@ -25,12 +25,17 @@ from deepsynth.runners.slurm.here import (
 )
 from deepsynth.runners.slurm.limits import fit_partitions
 from deepsynth.runners.slurm.logs import step_log
-from deepsynth.runners.slurm.outcome import describe, failure, stop_requested, told_error
+from deepsynth.runners.slurm.outcome import (
+    describe,
+    failure,
+    stop_requested,
+    through_no_fault,
+    told_error,
+)
 from deepsynth.runners.slurm.record import need_record, record_lock
 from deepsynth.runners.slurm.site import Site, load_site
 from deepsynth.runners.slurm.states import Element, Snapshot, take_snapshot
 from deepsynth.runners.slurm.transfer import Transfer
-from deepsynth.runners.slurm.words import AGAIN
 from deepsynth.step import Step
 
 STOP_SECONDS = 150
@@ -38,17 +43,6 @@ STOP_SECONDS = 150
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.3, 15.0
 """Seconds between two questions to the site, growing while nothing changes."""
-
-MOST_SUBMISSIONS = 20
-"""How often a step that ended through no fault of its own is submitted."""
-
-
-class FolderGone(RemoteError):
-    """The run folder at the site was deleted."""
-
-
-def quiet() -> None:
-    """A tick nobody watches."""
 
 
 def tell(line: str) -> None:
@@ -81,7 +75,7 @@ class SlurmRunner:
         """Copies to and from the site."""
         return Transfer(self.connection)
 
-    def run(self, run: Run, steps: list[Step], tick: Callable[[], None] = quiet) -> None:
+    def run(self, run: Run, steps: list[Step], tick: Callable[[], None] = lambda: None) -> None:
         """Submit what has no receipt, follow it to the end, and bring the result back verified.
 
         Steps that need DeepSynth, where the site has none, are done on this side in their turn.
@@ -134,7 +128,7 @@ class SlurmRunner:
         return submission.dry_run(run, self.name, self.site, steps or run.plan.steps)
 
     def submit(
-        self, run: Run, steps: Sequence[Step] | None = None, tick: Callable[[], None] = quiet
+        self, run: Run, steps: Sequence[Step] | None = None, tick: Callable[[], None] = lambda: None
     ) -> Snapshot:
         """Send what is needed and submit every step, or array element, that is not done there.
 
@@ -152,11 +146,19 @@ class SlurmRunner:
         with record_lock(run):
             record = need_record(run)
             snapshot = self._ask(run)
+            every = steps_there(self.site, run.plan.steps)
             if not record.sent or not snapshot.there:
-                every = steps_there(self.site, run.plan.steps)
-                submission.send(run, record, self.transfer, every, tick)
+                sent = submission.send(run, record, self.transfer, every, tick)
                 known = record.events if snapshot.there else 0
-                record = record.save(run, sent=True, events=known)
+                record = record.save(run, sent=True, sources=sent, events=known)
+            elif changed := submission.changed_sources(run, record, every):
+                names = ", ".join(changed)
+                if snapshot.active:
+                    self.say(f"{names} changed since; what waits or runs there reads the old.")
+                else:
+                    self.say(f"{names} changed since; what was made of it is done again.")
+                    record = submission.send_again(run, record, self.transfer, changed, tick)
+                    snapshot = self._ask(run)
             todo = submission.missing(snapshot, steps)
             if todo:
                 fitting = fit_partitions(self.name, self.site, self.connection, steps)
@@ -187,7 +189,7 @@ class SlurmRunner:
         return snapshot
 
     def follow(
-        self, run: Run, steps: Sequence[Step] | None = None, tick: Callable[[], None] = quiet
+        self, run: Run, steps: Sequence[Step] | None = None, tick: Callable[[], None] = lambda: None
     ) -> Snapshot:
         """Watch until the end, telling each change of state.
 
@@ -208,7 +210,7 @@ class SlurmRunner:
         return snapshot
 
     def watch(
-        self, run: Run, steps: Sequence[Step], tick: Callable[[], None] = quiet
+        self, run: Run, steps: Sequence[Step], tick: Callable[[], None] = lambda: None
     ) -> Iterator[Snapshot]:
         """Yield what the site answers, until nothing waits or runs.
 
@@ -308,11 +310,11 @@ class SlurmRunner:
             ConnectionLost: The connection was cut again and again.
             TransferFailed: A file is not what its receipt says.
         """
-        self._bring(run, everything=everything, tick=quiet)
+        self._bring(run, everything=everything, tick=lambda: None)
         turns = in_turns(self.site, run.plan.steps)
         if not turns[-1][0] and need_record(run).fetched and not run.is_locked():
             with run.lock() as lock:
-                do_here(run, turns[-1][1], lock, quiet)
+                do_here(run, turns[-1][1], lock, lambda: None)
 
     def _bring(self, run: Run, *, everything: bool, tick: Callable[[], None]) -> None:
         snapshot = self.status(run)
@@ -353,12 +355,10 @@ class SlurmRunner:
 
     def _again(self, run: Run, snapshot: Snapshot, steps: Sequence[Step]) -> bool:
         """Submit again what ended through no fault of its own; whether anything was."""
-        failed = [e for e in snapshot.failed if e.state != "CANCELLED"]
-        if snapshot.active or not failed or any(e.state not in AGAIN for e in failed):
+        failed = through_no_fault(snapshot)
+        if failed is None:
             return False
-        if any(snapshot.submissions.get(e.step, 0) >= MOST_SUBMISSIONS for e in failed):
-            return False
-        self.say(f"{failed[0].step}: {failed[0].words}; it is submitted again.")
+        self.say(f"{failed.step}: {failed.words}; it is submitted again.")
         self.submit(run, steps)
         return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from deepsynth import durable
 from deepsynth.errors import DataError, RunError
 from deepsynth.run import Run
 from deepsynth.runners.slurm.connection import Connection
-from deepsynth.runners.slurm.here import steps_here, steps_there
+from deepsynth.runners.slurm.here import renew, steps_here, steps_there
 from deepsynth.runners.slurm.record import Record, new_run_id, read_record, source_folder
 from deepsynth.runners.slurm.script import batch_script, shell_path, submit_script
 from deepsynth.runners.slurm.site import Site
@@ -136,21 +136,29 @@ def send(
     transfer: Transfer,
     steps: Sequence[Step],
     tick: Callable[[], None],
-) -> None:
-    """Send the run folder and the sources of its steps.
+    only: Collection[str] | None = None,
+) -> dict[str, str]:
+    """Send the run folder and the sources of its steps, or some of these sources only.
 
     Sources are kept once for all runs, so that only what changed is sent, and are linked into
     the run.
+
+    Returns:
+        The digest of each source that was sent, by name.
 
     Raises:
         DataError: A source is not there.
         ConnectionLost: The connection was cut again and again.
         TransferFailed: Something did not arrive whole.
     """
+    sent: dict[str, str] = {}
     if record.site.host is None:
-        return
+        return sent
     folder, base = record.folder, record.folder.rpartition("/runs/")[0]
     for name, path in _sources(run, steps):
+        if only is not None and name not in only:
+            continue
+        sent[name] = _digest(path)
         kept = f"{base}/sources/{source_folder(path)}"
         target = f"{kept}/{path.name}" if path.is_dir() else kept
         with transfer_shown(run, f"Sending {path.name}", tick) as progress:
@@ -165,8 +173,43 @@ def send(
             "the sources cannot be put into the run",
             timeout=None,
         )
-    with transfer_shown(run, "Sending the run", tick) as progress:
-        transfer.send(run.path, folder, exclude=STAYS, progress=progress)
+    if only is None:
+        with transfer_shown(run, "Sending the run", tick) as progress:
+            transfer.send(run.path, folder, exclude=STAYS, progress=progress)
+    return sent
+
+
+def changed_sources(run: Run, record: Record, steps: Sequence[Step]) -> list[str]:
+    """The sources that are not what was sent; one that is not on this machine is not looked at."""
+    return sorted(
+        name
+        for name, path in {name: run.source(s, name) for s in steps for name in s.sources}.items()
+        if name in record.sources and path.exists() and _digest(path) != record.sources[name]
+    )
+
+
+def send_again(
+    run: Run,
+    record: Record,
+    transfer: Transfer,
+    changed: Collection[str],
+    tick: Callable[[], None],
+) -> Record:
+    """Send sources that changed, and undo what was made of the old ones.
+
+    Raises:
+        ConnectionLost: The connection was cut again and again.
+        TransferFailed: Something did not arrive whole.
+    """
+    stale: list[Step] = []
+    for step in run.plan.steps:
+        after = {s.name for s in stale}
+        if not after.isdisjoint(step.after) or not step.sources.keys().isdisjoint(changed):
+            stale.append(step)
+    renew(run, record, transfer.connection, steps_there(record.site, stale))
+    every = steps_there(record.site, run.plan.steps)
+    sent = send(run, record, transfer, every, tick, only=changed)
+    return record.save(run, sources=record.sources | sent, fetched=False)
 
 
 @contextmanager
@@ -211,6 +254,10 @@ def submit(
             lines.append(f"printf %s {shlex.quote(text)} >slurm/{shlex.quote(name)}")
     connection.check("\n".join([*lines, "bash -l slurm/submit.sh"]), "Slurm refused the job")
     run.event("submitted", site=record.site_name, steps=list(todo))
+
+
+def _digest(path: Path) -> str:
+    return durable.sha256_value(durable.digest(path))
 
 
 def _own_files(run: Run) -> Iterator[Path]:
