@@ -18,8 +18,11 @@ from deepsynth.runners import get_runner
 from deepsynth.status import run_state
 from deepsynth.step import Step
 from tests import tickets
+from tests.conftest import Answer
 from tests.runners.flyte.conftest import made, small_chain
 from tests.runners.slurm import toy
+
+ARTICLES = Path(__file__).parents[3] / "examples" / "articles" / "articles.jsonl"
 
 
 def run_on(place: str, run: Run, steps: list[Step] | None = None) -> Run:
@@ -158,6 +161,21 @@ def test_a_step_saves_and_ends_when_its_runner_is_killed(tmp_path: Path) -> None
     assert run_state(run).state == "interrupted"
     (work,) = Path(os.environ["DEEPSYNTH_HOME"]).glob("flyte/work/*/run")
     assert (work / "logs" / "train.log").read_text().splitlines()[-1].startswith("saved at")
+
+
+@pytest.mark.slow
+def test_a_dataset_is_drawn_in_parallel_parts_with_the_same_bytes(
+    flyte_home: Path, command: Callable[..., Answer]
+) -> None:
+    """`generate --array`: its elements are tasks of their own."""
+    articles = flyte_home / "some.articles.jsonl"
+    shutil.copyfile(ARTICLES, articles)
+    for place, name in (("local", "here"), ("flyte:local", "flyte")):
+        options = ("--max-samples", 6, "--on", place, "--array", 2, "--quiet")
+        answer = command("generate", articles, *options, "--output-dir", name)
+        assert answer.code == 0, answer.err
+        shutil.rmtree("runs")
+    assert durable.digest(Path("flyte")) == durable.digest(Path("here"))
 
 
 # Flyte leaves the template of its report page open.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from deepsynth import receipts
@@ -53,8 +54,8 @@ def expected_key(
 
 
 def parameter(name: str) -> str:
-    """A step's name as a Python name."""
-    return name.replace("-", "_")
+    """A name as a Python name."""
+    return re.sub(r"\W", "_", name)
 
 
 def source_parameter(name: str) -> str:
