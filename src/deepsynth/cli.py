@@ -17,11 +17,11 @@ from deepsynth.families.summarize import cli as summarize
 from deepsynth.generate import cli as generate
 from deepsynth.hub import cli as hub
 from deepsynth.runners.slurm import cli as slurm
-from deepsynth.verbs import flyte, groups, look, make, system, work
+from deepsynth.verbs import flyte, groups, look, make, system, train, work
 
 _GROUPS = {
     groups.BEGIN: (make.init, make.predict),
-    groups.WORK: (work.run, work.check, work.prepare, work.train, work.evaluate),
+    groups.WORK: (work.run, work.check, work.prepare, train.train, work.evaluate),
     groups.LOOK: (look.status, look.logs, look.stop, look.fetch, look.compare),
     groups.LOOK_AFTER: (system.doctor, system.setup),
 }

@@ -73,6 +73,8 @@ class Recommendation:
     key: str
     value: Any
     why: str
+    pins: bool = False
+    """It says exactly what the job names loosely (a branch: its commit), and replaces that."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,10 @@ class ResolvedJob:
         settings = dict(self.settings)
         for advice in recommended:
             known = settings[advice.key]
-            if known.value is None and known.origin == "default":
+            if advice.pins and known.value is not None:
+                why = advice.why if advice.value == known.value else f"{known.value}: {advice.why}"
+                settings[advice.key] = Setting(advice.value, known.origin, known.where, why)
+            elif known.value is None and (advice.pins or known.origin == "default"):
                 settings[advice.key] = Setting(advice.value, "preset", why=advice.why)
         values = _nest({key: setting.value for key, setting in settings.items()})
         return ResolvedJob(type(self.job).model_validate(values), settings, self.text, self.name)
@@ -128,6 +133,9 @@ def load_job(path: Path, overrides: Iterable[str] = ()) -> ResolvedJob:
     """
     text = _read_text(path)
     values, lines = read_yaml(text, str(path))
+    if isinstance(values.get("data"), str):
+        values["data"] = _spell_out(values["data"])
+        lines |= dict.fromkeys(_keys_at(values, ("data",)), lines["data",])
     origins: dict[KeyPath, Setting] = {
         key: Setting(None, "file", f"{path.name}:{line}") for key, line in lines.items()
     }
@@ -222,10 +230,17 @@ def _apply_override(values: dict[str, Any], override: str) -> KeyPath:
     if not isinstance(node, dict):
         raise JobError(f"{'.'.join(key[:-1])} has no settings below it.", where=override)
     try:
-        node[key[-1]] = read_scalar(raw)
+        node[key[-1]] = _spell_out(read_scalar(raw)) if key == ("data",) else read_scalar(raw)
     except yaml.YAMLError:
         raise JobError(f"the value {raw!r} cannot be read.", where=override) from None
     return key
+
+
+def _spell_out(data: Any) -> Any:
+    """`data: hub:USER/NAME` is `data: {hub: USER/NAME}`, any other text `data: {path: TEXT}`."""
+    if not isinstance(data, str):
+        return data
+    return {"hub": data.removeprefix("hub:")} if data.startswith("hub:") else {"path": data}
 
 
 def _keys_at(values: Mapping[str, Any], key: KeyPath) -> Iterator[KeyPath]:

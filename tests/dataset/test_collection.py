@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-from deepsynth.dataset.collection import read_hub, read_path
+from deepsynth.dataset.collection import read_path
 from deepsynth.errors import DataError
 
 
@@ -70,14 +70,3 @@ def test_a_saved_dataset_without_training_or_cut_short_is_refused(tmp_path: Path
     next(whole.glob("*.arrow")).unlink()
     with pytest.raises(DataError, match="not a whole dataset"):
         read_path(whole)
-
-
-def test_a_hub_dataset_that_does_not_exist_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str, config: str | None, **_: object) -> None:
-        raise ValueError(f"Dataset '{name}' doesn't exist on the Hub\nor cannot be accessed")
-
-    monkeypatch.setattr("datasets.load_dataset", absent)
-    with pytest.raises(DataError, match="doesn't exist") as caught:
-        read_hub("user/nothing", "de", None)
-    assert caught.value.where == "user/nothing (de)"
-    assert "HF_TOKEN" in (caught.value.hint or "")

@@ -6,7 +6,7 @@ import pytest
 
 from deepsynth.errors import DataError, RequestError
 from deepsynth.hub.account import Account, dataset_repo_name
-from deepsynth.hub.datasets import candidates, mix, resolve_datasets
+from deepsynth.hub.datasets import mix, resolve_datasets
 from deepsynth.hub.publish import publish
 from deepsynth.hub.remote import list_remote
 from tests.hub.conftest import QUICK
@@ -28,7 +28,6 @@ def put(account, repo, folder):
 def test_names_follow_the_guide():
     assert dataset_repo_name("mlsum_fr") == "deepsynth-mlsum-fr-images"
     assert dataset_repo_name("mlsum_fr", "2026-11") == "deepsynth-mlsum-fr-images-2026-11"
-    assert "me/deepsynth-mlsum-fr-images" in candidates("mlsum_fr", "me")
 
 
 def test_short_names_are_the_callers_repositories_or_someone_elses(hub, someone, alice, tmp_path):
@@ -36,11 +35,13 @@ def test_short_names_are_the_callers_repositories_or_someone_elses(hub, someone,
     names = [dataset_repo_name("mlsum_fr"), dataset_repo_name("mlsum_es")]
     mine = [put(someone, name, folder) for name in names]
     put(someone, "unrelated", folder)
+    put(someone, dataset_repo_name("mlsum_fr", "2026-11"), folder)
     assert resolve_datasets(["mlsum_fr", "mlsum_es"], account=someone) == mine
     assert resolve_datasets(["all"], account=someone) == sorted(mine)
     assert resolve_datasets(["mlsum_fr@2026-11"], account=someone) == [f"{mine[0]}@2026-11"]
     assert resolve_datasets(["a/b"], account=someone) == ["a/b"]
-    assert [item.repo for item in list_remote(account=someone)] == sorted(mine)
+    listed = [item.repo for item in list_remote(account=someone)]
+    assert listed == sorted([*mine, f"{mine[0]}-2026-11"])
     assert list_remote(someone.username, account=alice) == []  # private ones stay hidden
     hub.control("users", {"token": someone.token, "name": someone.username, "role": "read"})
     reader = Account(token=someone.token, username="nobody", endpoint=hub.url)
@@ -53,6 +54,10 @@ def test_a_missing_one_lists_what_exists_and_the_command_that_makes_it(someone, 
         resolve_datasets(["mlsum_de"], account=someone)
     assert f"{someone.username}/deepsynth-xsum-images" in str(caught.value)
     assert "deepsynth generate mlsum_de --publish" in str(caught.value)
+    with pytest.raises(DataError, match=r"Did you mean mlsum_fr\?"):
+        resolve_datasets(["mlsum_f"], account=someone)
+    with pytest.raises(DataError, match="there is none"):
+        resolve_datasets(["all"], "nobody-here", account=someone)
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from deepsynth.checks import Finding, Severity
 from deepsynth.dataset.table import FORMATS, Table, concatenate, read_table
-from deepsynth.errors import DataError, DeepSynthError
+from deepsynth.errors import DataError
 
 SPLITS = ("train", "validation", "test")
 _SPLIT_NAMES = {
@@ -54,63 +53,39 @@ def read_path(path: Path, encoding: str | None = None) -> dict[str, Table]:
     return {split: concatenate(tables, path.name) for split, tables in by_split.items()}
 
 
-def pin_hub(name: str, revision: str | None) -> str | None:
-    """The commit a Hub dataset stands at now, as the caller's token sees it.
+def read_hub(spec: str, config: str | None = None) -> tuple[dict[str, Table], str]:
+    """Tables by split of a dataset on the Hugging Face Hub, and the commit they are from.
 
-    Asking first matters: `datasets` silently returns what is in its cache when a token was
-    revoked or a dataset is gone. With HF_HUB_OFFLINE=1 nobody is asked and `revision` is returned.
-
-    Args:
-        name: `USER/NAME`.
-        revision: Branch, tag or commit; the default branch when None.
-
-    Raises:
-        RequestError: Name, revision or token are wrong.
-        DeepSynthError: The Hub cannot be reached.
-    """
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
-        return revision
-    from deepsynth.hub.account import Account
-    from deepsynth.hub.remote import Remote
-
-    return Remote(Account.from_environment(), name).state(revision).head
-
-
-def read_hub(name: str, config: str | None, revision: str | None) -> dict[str, Table]:
-    """Tables by split of a dataset on the Hugging Face Hub.
+    The commit is asked for with the caller's token before a cache is looked at, and every file is
+    verified. With `--offline` (HF_HUB_OFFLINE=1) only what an earlier reading left is read.
 
     Args:
-        name: `USER/NAME`.
+        spec: `[hub:]USER/NAME[@branch, tag or commit]`.
         config: Its configuration, when it has several.
-        revision: The commit that `pin_hub` gave.
 
     Raises:
-        DataError: There is no such dataset, configuration or revision, or it needs a token.
+        RequestError: Name, configuration, revision or token are wrong.
+        DataError: There is nothing to read, or nothing to train on.
         DeepSynthError: The Hub cannot be reached.
     """
-    from datasets import disable_progress_bars, load_dataset
+    from deepsynth.hub.load import is_offline, load
 
-    from deepsynth.hub.account import Account
-
-    disable_progress_bars()
-    token = Account.from_environment().token
-    place = name if config is None else f"{name} ({config})"
-    try:
-        loaded = load_dataset(name, config, revision=revision, token=token or False)
-    except (ValueError, FileNotFoundError) as error:
-        # `datasets` says "doesn't exist or cannot be accessed", bad configs and gated sets so.
+    loaded = load(spec, config=config, offline=is_offline())
+    by_split: dict[str, list[Table]] = {}
+    for split, file in loaded.files():
+        by_split.setdefault(split, []).append(read_table(file))
+    tables = {
+        split: concatenate(parts, loaded.repo)
+        for split, parts in by_split.items()
+        if split in SPLITS
+    }
+    if "train" not in tables:
         raise DataError(
-            str(error).splitlines()[0],
-            where=place,
-            hint="Check the name, data.config and data.revision; private sets need HF_TOKEN.",
-        ) from error
-    except (OSError, RuntimeError) as error:
-        raise DeepSynthError(
-            f"the Hub did not answer: {str(error).splitlines()[0]}",
-            where=place,
-            hint="Check the network, or download the data and give data.path.",
-        ) from error
-    return _from_datasets(loaded, place)
+            "there is no train split.", where=loaded.repo, hint=f"It has: {', '.join(by_split)}."
+        )
+    if left := sorted(set(by_split) - set(SPLITS)):
+        tables["train"].problems.append(_unused(left, loaded.repo))
+    return tables, loaded.sha
 
 
 def _load_saved(path: Path) -> Any:
@@ -125,6 +100,10 @@ def _load_saved(path: Path) -> Any:
             where=path,
             hint="Save it again with save_to_disk, or give CSV, JSONL or Parquet files.",
         ) from error
+
+
+def _unused(splits: list[str], name: str) -> Finding:
+    return Finding(Severity.INFO, "split-ignored", name, f"Splits not used: {', '.join(splits)}.")
 
 
 def _split_of(path: Path) -> str | None:
@@ -152,9 +131,7 @@ def _from_datasets(loaded: Any, name: str) -> dict[str, Table]:
     if left := sorted(set(parts) - set(_SPLIT_NAMES)):
         if not tables:
             raise DataError(f"none of its splits is known: {', '.join(left)}.", where=name)
-        next(iter(tables.values())).problems.append(
-            Finding(Severity.INFO, "split-ignored", name, f"Splits not used: {', '.join(left)}.")
-        )
+        next(iter(tables.values())).problems.append(_unused(left, name))
     if "train" not in tables:
         raise DataError("there is no train split.", where=name)
     return tables

@@ -34,7 +34,6 @@ def describe(corpus: Corpus, pages: PageSettings, splits: dict[str, int]) -> dic
             "licence": corpus.licence,
             "licence_note": corpus.licence_note,
             "private_only": corpus.private_only,
-            "publish_as": corpus.publish_as,
         },
         "rows": splits,
         "pages": pages.as_dict(),

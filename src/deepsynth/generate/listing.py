@@ -68,7 +68,7 @@ def list_datasets(
                 known.language,
                 known.licence,
                 known.private_only,
-                _repository(repositories, known.publish_as, dataset_repo_name(name)),
+                _repository(repositories, dataset_repo_name(name)),
             )
         )
     for folder in sorted(path.parent for path in output_dir.glob(f"*/{SETTINGS}")):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from deepsynth.errors import DataError, RequestError
 from deepsynth.hub import features
 from deepsynth.hub.account import Account, dataset_repo_name
+from deepsynth.hub.configurations import split_of
 from deepsynth.hub.remote import list_remote, whoami
 from deepsynth.hub.retry import PATIENT, Retry
-from deepsynth.hub.selection import split_of
 
 
 def resolve_datasets(
@@ -21,7 +24,7 @@ def resolve_datasets(
     account: Account | None = None,
     retry: Retry = PATIENT,
 ) -> list[str]:
-    """The repositories that short names mean: `mlsum_fr` -> `USER/deepsynth-...`.
+    """The repositories that short names mean: `mlsum_fr` -> `USER/deepsynth-mlsum-fr-images`.
 
     Args:
         names: Short names, `all` for every published one, or `USER/NAME`; each may carry
@@ -31,50 +34,54 @@ def resolve_datasets(
         retry: Patience with failures that may pass.
 
     Returns:
-        `USER/NAME[@revision]`, in the order asked for, each once.
+        `USER/NAME[@revision]`, in the order asked for, each once. `all` leaves out those with a
+        date in their name: they hold the same sources again.
 
     Raises:
         DataError: One is not published; with those that are, and the command that makes it.
     """
+    asked = [name.removeprefix("hub:") for name in names]
+    if all("/" in name.partition("@")[0] for name in asked):
+        return list(dict.fromkeys(asked))
     account = account or Account.from_environment()
     owner = prefix or account.username or str(whoami(account, retry)["name"])
     published = [item.repo for item in list_remote(owner, account=account, retry=retry)]
     found: list[str] = []
-    for asked in names:
-        name, at, revision = asked.partition("@")
+    for spec in asked:
+        name, at, revision = spec.partition("@")
+        repo = f"{owner}/{dataset_repo_name(name)}"
         if name == "all":
-            if not published:
+            undated = [repo for repo in published if re.search(r"/deepsynth-.+-images$", repo)]
+            if not undated:
                 raise _missing("all", owner, published)
-            found += published
+            found += undated
         elif "/" in name:
-            found.append(asked)
-        else:
-            repo = next((r for r in candidates(name, owner) if r in published), None)
-            if repo is None:
-                raise _missing(name, owner, published)
+            found.append(spec)
+        elif repo in published:
             found.append(f"{repo}{at}{revision}")
+        else:
+            raise _missing(name, owner, published)
     return list(dict.fromkeys(found))
 
 
-def candidates(name: str, owner: str) -> list[str]:
-    """The repositories a short name may stand for, most likely first."""
+def _missing(name: str, owner: str, published: list[str]) -> DataError:
     from deepsynth.dataset.sources.registry import known_sources
 
-    known = known_sources().get(name)
-    names = [known.publish_as] if known and known.publish_as else []
-    names += [dataset_repo_name(name), name]
-    return [f"{owner}/{repo}" for repo in dict.fromkeys(names)]
-
-
-def _missing(name: str, owner: str, published: list[str]) -> DataError:
     there = ", ".join(published) or "nothing yet"
-    made = "deepsynth generate mlsum_fr --publish" if name == "all" else None
-    return DataError(
-        f"{owner} has published no dataset {name}." if name != "all" else "there is none.",
-        where="--datasets",
-        hint=f"Published by {owner}: {there}. To make it: "
-        + (made or f"deepsynth generate {name} --publish"),
-    )
+    known = list(known_sources())
+    near = get_close_matches(name, known, n=1) if name not in known else []
+    hint = f"Did you mean {near[0]}? " if near else ""
+    hint += f"Published by {owner}: {there}."
+    make = (near or [name])[0] if name != "all" else "mlsum_fr"
+    if make in known:
+        hint += f" To make it: deepsynth generate {make} --publish"
+    elif name != "all":
+        hint += (
+            f" Known sources: {', '.join(known)}; from a file of your own: "
+            f"deepsynth generate {name}.csv --publish"
+        )
+    what = f"{owner} has published no dataset {name}." if name != "all" else "there is none."
+    return DataError(what, where="--datasets", hint=hint)
 
 
 def mix(
@@ -100,22 +107,45 @@ def mix(
     """
     files = [_files(folder, split) for folder in folders]
     features.same_columns(file for group in files for file in group)
-    if weights is not None and (len(weights) != len(folders) or min(weights, default=0) <= 0):
-        raise RequestError(
-            f"{len(folders)} datasets need {len(folders)} weights above 0.", where="weights"
-        )
-    from datasets import Dataset, concatenate_datasets, interleave_datasets
+    from datasets import Dataset, concatenate_datasets
 
     parts = [Dataset.from_parquet([str(file) for file in group]) for group in files]
     if weights is None:
         return concatenate_datasets(parts)
+    starts = accumulate([0, *(len(part) for part in parts)])
+    rows = [range(start, start + len(part)) for start, part in zip(starts, parts, strict=False)]
+    return concatenate_datasets(parts).select(interleave(rows, weights, seed))
+
+
+def interleave(groups: Sequence[Sequence[int]], weights: Sequence[float], seed: int) -> list[int]:
+    """Row numbers of several groups in random order, each group with its share.
+
+    Args:
+        groups: Row numbers; those of a group keep their order.
+        weights: Share of each group; need not add up to 1.
+        seed: Of the order.
+
+    Returns:
+        Rows drawn until the first group is used up, none twice, so that the shares hold.
+
+    Raises:
+        RequestError: There is not one weight above 0 for each group.
+    """
+    if len(weights) != len(groups) or min(weights, default=0) <= 0:
+        raise RequestError(
+            f"{len(groups)} datasets need {len(groups)} weights above 0, not {list(weights)}.",
+            where="weights",
+        )
+    from datasets import Dataset, interleave_datasets
+
     total = sum(weights)
-    return interleave_datasets(
-        parts,
+    mixed = interleave_datasets(
+        [Dataset.from_dict({"row": list(group)}) for group in groups],
         probabilities=[weight / total for weight in weights],
         seed=seed,
         stopping_strategy="first_exhausted",
     )
+    return list(mixed["row"])
 
 
 def _files(folder: Path, split: str) -> list[Path]:

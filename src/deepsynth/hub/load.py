@@ -7,20 +7,21 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deepsynth import durable
 from deepsynth.errors import DataError, RequestError
+from deepsynth.hub import cards
 from deepsynth.hub.account import Account, check_repo_id
 from deepsynth.hub.caches import cache_folders, probe
 from deepsynth.hub.content import CARD, MANIFEST
 from deepsynth.hub.failure import HubError, explain
 from deepsynth.hub.remote import Remote, RemoteState, whoami
 from deepsynth.hub.retry import PATIENT, Retry
-from deepsynth.hub.selection import Wanted, select
+from deepsynth.hub.selection import Limits, Wanted, select
 from deepsynth.hub.shards import count_rows, cut, stream
 from deepsynth.hub.transfer import (
     STALL_SECONDS,
@@ -32,6 +33,7 @@ from deepsynth.hub.transfer import (
     silent,
 )
 
+_ALL = 2**63
 STREAM_BELOW = 0.5
 """Share of a shard's rows below which they are read over the network instead of the whole file."""
 
@@ -54,6 +56,16 @@ class Loaded:
     rows: dict[str, int]
     fetched_bytes: int
 
+    def files(self) -> list[tuple[str, Path]]:
+        """Split and file of each part, in order."""
+        manifest = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+        return [(entry["split"], self.folder / entry["path"]) for entry in manifest["files"]]
+
+
+def is_offline() -> bool:
+    """Whether this process was told to ask no server (`--offline` sets HF_HUB_OFFLINE)."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
 
 def parse_spec(spec: str) -> tuple[str, str | None]:
     """`[hub:]USER/NAME[@revision]` as name and revision.
@@ -67,11 +79,54 @@ def parse_spec(spec: str) -> tuple[str, str | None]:
     return check_repo_id(name), revision or None
 
 
+def at_revision(hub: str, revision: str | None) -> str:
+    """`USER/NAME[@...]` with `revision`, such as the commit a run is pinned to, if there is one."""
+    return hub if revision is None else f"{hub.partition('@')[0]}@{revision}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A dataset of the Hub, looked at but not fetched.
+
+    Attributes:
+        repo: `USER/NAME`.
+        sha: The commit its revision stands for now.
+        rows: Rows by split, of the files that say so: those of a manifest, and parquet.
+    """
+
+    repo: str
+    sha: str
+    rows: dict[str, int]
+
+
+def find(spec: str, *, account: Account | None = None, retry: Retry = PATIENT) -> Found:
+    """Look at a dataset of the Hub with the caller's token; nothing is fetched.
+
+    Args:
+        spec: `[hub:]USER/NAME[@branch, tag or commit]`, or NAME for the caller's own.
+        account: Credentials; from the environment or `.env` by default.
+        retry: Patience with failures that may pass.
+
+    Raises:
+        RequestError: Name, revision or token are wrong.
+        HubError: The Hub or the network failed.
+    """
+    account = account or Account.from_environment()
+    name, revision = parse_spec(spec)
+    remote = Remote(account, _full_name(name, account, retry), "dataset", retry)
+    state = remote.state(revision)
+    rows: dict[str, int] = {}
+    for file in list_wanted(remote, state, remote.read_json(state, MANIFEST), max_samples=_ALL):
+        rows[file.split] = rows.get(file.split, 0) + (file.rows or 0)
+    return Found(remote.repo, state.head, rows)
+
+
 def load(
     spec: str,
     *,
+    config: str | None = None,
     splits: Iterable[str] | None = None,
-    max_samples: int | None = None,
+    max_samples: Limits = None,
     offline: bool = False,
     transport: Transport = "auto",
     progress: Report = silent,
@@ -86,8 +141,10 @@ def load(
 
     Args:
         spec: `[hub:]USER/NAME[@branch, tag or commit]`, or NAME for the caller's own.
+        config: Configuration of a dataset that has several.
         splits: Splits wanted; None: all.
-        max_samples: Rows wanted of each split, from its beginning; None: all.
+        max_samples: Rows wanted of each split, from its beginning, as one number or by split;
+            None: all.
         offline: Use what an earlier load of the same selection left here, and ask nobody.
         transport: auto takes Xet where it can work and goes on over LFS where it fails.
         progress: Told of each step.
@@ -102,13 +159,14 @@ def load(
     account = account or Account.from_environment()
     name, revision = parse_spec(spec)
     chosen = None if splits is None else sorted(set(splits))
-    if max_samples is not None and max_samples < 1:
+    limits = dict(max_samples) if isinstance(max_samples, Mapping) else max_samples
+    counts = limits.values() if isinstance(limits, dict) else [limits]
+    if any(count is not None and count < 1 for count in counts):
         raise RequestError("at least one sample is needed.", where="max_samples")
-    selection = durable.sha256_value([chosen, max_samples])[:8]
+    selection = durable.sha256_value([config, chosen, limits])[:8]
     if offline:
         return _offline(_named_offline(name, account), revision, selection)
-    if "/" not in name:
-        name = f"{account.username or whoami(account, retry)['name']}/{name}"
+    name = _full_name(name, account, retry)
     remote = Remote(account, name, "dataset", retry)
     progress(Progress("preflight", f"looking at {remote.url}"))
     state = remote.state(revision)
@@ -116,14 +174,34 @@ def load(
     fetched = 0
     if not _intact(folder):
         manifest = remote.read_json(state, MANIFEST)
-        wanted = select(
-            state, manifest, chosen, max_samples, lambda f: count_rows(remote, state, f), remote.url
-        )
+        wanted = list_wanted(remote, state, manifest, config, chosen, limits)
         fetched = _Fetch(
             remote, state, Mover(account, transport, retry, stall_seconds, progress), folder
         ).run(wanted, manifest or {})
     durable.write_json(_refs(name) / _ref_name(revision), {"sha": state.head})
     return _loaded(folder, name, state.head, fetched)
+
+
+def list_wanted(
+    remote: Remote,
+    state: RemoteState,
+    manifest: dict[str, Any] | None,
+    config: str | None = None,
+    splits: Iterable[str] | None = None,
+    max_samples: Limits = None,
+) -> list[Wanted]:
+    """The files of a selection; the card is asked where there is no manifest of ours."""
+    metadata = {} if manifest else cards.front_matter(remote.read_text(state, CARD) or "")
+    return select(
+        state,
+        manifest,
+        splits,
+        max_samples,
+        lambda file: count_rows(remote, state, file),
+        remote.url,
+        config=config,
+        metadata=metadata,
+    )
 
 
 @dataclass(frozen=True)
@@ -256,6 +334,12 @@ def _offline(name: str, revision: str | None, selection: str) -> Loaded:
             hint="Load it once without --offline.",
         )
     return _loaded(folder, name, sha, 0)
+
+
+def _full_name(name: str, account: Account, retry: Retry) -> str:
+    if "/" in name:
+        return name
+    return f"{account.username or whoami(account, retry)['name']}/{name}"
 
 
 def _named_offline(name: str, account: Account) -> str:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from deepsynth.errors import DataError
+from deepsynth.hub.configurations import DATA, files_by_split, split_of
 from deepsynth.hub.content import CARD, MANIFEST
 from deepsynth.hub.remote import RemoteFile, RemoteState
 
-SPLITS = ("train", "validation", "test")
-_DATA = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
-_SYNONYMS = {"valid": "validation", "val": "validation", "dev": "validation", "training": "train"}
-_SPLIT_WORD = re.compile(r"(?:^|[/_.-])(train|training|validation|valid|val|dev|test)(?=[/_.-])")
+Limits = int | Mapping[str, int] | None
+"""Rows wanted of each split, from its beginning: one number for all, or by split; None: all."""
 
 
 @dataclass(frozen=True)
@@ -35,22 +33,16 @@ class Wanted:
     take: int | None = None
 
 
-def split_of(path: str) -> str:
-    """The split a data file belongs to by its path; `train` when it does not say."""
-    found = _SPLIT_WORD.findall(path)
-    if not found:
-        return "train"
-    word = str(found[-1])
-    return _SYNONYMS.get(word, word)
-
-
 def select(
     state: RemoteState,
     manifest: dict[str, Any] | None,
     splits: Iterable[str] | None,
-    max_samples: int | None,
+    max_samples: Limits,
     count_rows: Callable[[RemoteFile], int | None],
     where: str,
+    *,
+    config: str | None = None,
+    metadata: dict[str, Any] | None = None,
 ) -> list[Wanted]:
     """The data files to fetch, in order.
 
@@ -59,10 +51,13 @@ def select(
         manifest: Its manifest; None for a dataset that DeepSynth did not publish.
         splits: Splits wanted; None: all.
         max_samples: Rows wanted of each split, from its beginning; None: all.
-        count_rows: Rows of a file no manifest describes; asked only when `max_samples` is given.
+        count_rows: Rows of a file no manifest describes; asked only of splits with a limit.
         where: For messages.
+        config: Configuration wanted, where there is no manifest.
+        metadata: Front matter of the card, where there is no manifest.
 
     Raises:
+        RequestError: There is no such configuration, or none was named of several.
         DataError: No data, an unknown split, or a manifest that names files that are not there.
     """
     listed: dict[str, dict[str, Any]] = {e["path"]: e for e in (manifest or {}).get("files", [])}
@@ -72,18 +67,18 @@ def select(
     if lost := sorted(path for path in listed if path not in state.files):
         raise DataError(f"the manifest lists {lost[0]}, which is not there.", where=where)
     # a manifest also lists what is not data: the rows left out, an example page
-    paths = [path for path, entry in listed.items() if "rows" in entry] or sorted(
-        path for path in state.files if path.endswith(_DATA) and path not in (CARD, MANIFEST)
-    )
     by_split: dict[str, list[str]] = {}
-    for path in paths:
-        split = listed.get(path, {}).get("split") or split_of(path)
-        by_split.setdefault(split, []).append(path)
+    for path, entry in listed.items():
+        if "rows" in entry:
+            by_split.setdefault(entry.get("split") or split_of(path), []).append(path)
+    if not by_split:
+        data = sorted(p for p in state.files if p.endswith(DATA) and p not in (CARD, MANIFEST))
+        by_split = files_by_split(data, metadata or {}, config, where)
     if not by_split:
         raise DataError(
             "it holds no data files.",
             where=where,
-            hint=f"Files ending in {', '.join(_DATA)} are read.",
+            hint=f"Files ending in {', '.join(DATA)} are read.",
         )
     names = list(splits) if splits is not None else list(by_split)
     for name in names:
@@ -93,7 +88,7 @@ def select(
             )
     wanted: list[Wanted] = []
     for name in names:
-        left = max_samples
+        left = max_samples.get(name) if isinstance(max_samples, Mapping) else max_samples
         for path in by_split[name]:
             if left is not None and left <= 0:
                 break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -48,6 +49,10 @@ On = Annotated[
     ),
 ]
 Quiet = Annotated[bool, Parameter(help="Show no progress.", negative=())]
+Offline = Annotated[
+    bool,
+    Parameter(help="Ask no server: use what earlier runs left in the caches.", negative=()),
+]
 Target = Annotated[Path, Parameter(help="A job file, or a run folder.")]
 Overrides = Annotated[str, Parameter(help="Settings as key=value, such as train.epochs=3.")]
 
@@ -63,6 +68,7 @@ def run(
     dry_run: Annotated[
         bool, Parameter(help="Print what would be executed; do nothing.", negative=())
     ] = False,
+    offline: Offline = False,
     quiet: Quiet = False,
 ) -> int:
     """Do everything a job says: prepare, check, train, evaluate.
@@ -78,6 +84,7 @@ def run(
     deepsynth run tickets/job.yaml --on hpc --dry-run
     ```
     """
+    _stay_offline(offline, on)
     if dry_run and job is not None:
         return _show_plan(job, overrides, name, on)
     if resume is not None:
@@ -101,6 +108,7 @@ def prepare(
     on: On = None,
     runs: Runs = Path("runs"),
     name: Name = None,
+    offline: Offline = False,
     quiet: Quiet = False,
 ) -> int:
     """Read, clean and split the data of a job; nothing is trained.
@@ -111,6 +119,7 @@ def prepare(
     deepsynth prepare tickets/job.yaml
     ```
     """
+    _stay_offline(offline, on)
     return _do(_open_or_create(target, overrides, runs, name), "prepare", on, quiet, target.parent)
 
 
@@ -121,6 +130,7 @@ def train(
     on: On = None,
     runs: Runs = Path("runs"),
     name: Name = None,
+    offline: Offline = False,
     quiet: Quiet = False,
 ) -> int:
     """Train the model of a job or run, preparing and checking first.
@@ -131,6 +141,7 @@ def train(
     deepsynth train tickets/job.yaml train.epochs=5
     ```
     """
+    _stay_offline(offline, on)
     return _do(_open_or_create(target, overrides, runs, name), "train", on, quiet, target.parent)
 
 
@@ -141,6 +152,7 @@ def evaluate(
     on: On = None,
     runs: Runs = Path("runs"),
     name: Name = None,
+    offline: Offline = False,
     quiet: Quiet = False,
 ) -> int:
     """Score the model of a job or run and write its report, training first if need be.
@@ -151,6 +163,7 @@ def evaluate(
     deepsynth evaluate runs/tickets
     ```
     """
+    _stay_offline(offline, on)
     return _do(_open_or_create(target, overrides, runs, name), "evaluate", on, quiet, target.parent)
 
 
@@ -164,6 +177,7 @@ def check(
     as_json: Annotated[
         bool, Parameter(name="--json", help="Print the findings as JSON.", negative=())
     ] = False,
+    offline: Offline = False,
     quiet: Quiet = False,
 ) -> int:
     """Look for what would go wrong, without a GPU and before anything expensive runs.
@@ -177,6 +191,7 @@ def check(
     deepsynth check tickets/job.yaml --learn --json
     ```
     """
+    _stay_offline(offline, None)
     if is_run(target):
         _refuse_overrides(target, overrides)
         findings = _check(Run.open(target), quiet or as_json)
@@ -192,6 +207,19 @@ def check(
     else:
         print_findings(findings)
     return 1 if worst(findings) is Severity.ERROR else 0
+
+
+def _stay_offline(offline: bool, on: str | None) -> None:
+    """Tell this process and the steps it starts to ask no server."""
+    if not offline:
+        return
+    if on not in (None, "local"):
+        raise RequestError(
+            "this is about this machine, not about a centre.",
+            where="--offline",
+            hint="At a centre, put `export HF_HUB_OFFLINE=1` into the setup of its environment.",
+        )
+    os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def _check(run: Run, quiet: bool) -> list[Finding]:
@@ -281,9 +309,7 @@ def _family_of(resolved: ResolvedJob) -> Family:
     return get_family(resolved.job.family)
 
 
-def _do(
-    run: Run, last: str | None, on: str | None, quiet: bool, beside: Path | None = None
-) -> int:
+def _do(run: Run, last: str | None, on: str | None, quiet: bool, beside: Path | None = None) -> int:
     is_new = not run.was_started()
     try:
         _work(run, last, on, quiet, beside)

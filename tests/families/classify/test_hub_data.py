@@ -31,6 +31,7 @@ def deepsynth(
         "HF_TOKEN": token,
         "HF_HOME": str(folder / "hf"),
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DEEPSYNTH_HOME": str(folder / "home"),
     }
     return subprocess.run(
         [sys.executable, "-m", "deepsynth.cli", *argv],
@@ -56,7 +57,7 @@ def test_a_hub_dataset_is_pinned_and_a_revoked_token_is_an_error(
     )
     sha = api.dataset_info("alice/tickets").sha
     (tmp_path / "job.yaml").write_text(
-        "family: classify\ndata: {hub: alice/tickets}\nmodel: scratch:tiny\n"
+        "family: classify\ndata: hub:alice/tickets@main\nmodel: scratch:tiny\n"
     )
     done = deepsynth(hub, tmp_path, "hf_alice_write", "prepare", "job.yaml", "--name", "one")
     assert done.returncode == 0, done.stderr
@@ -68,3 +69,16 @@ def test_a_hub_dataset_is_pinned_and_a_revoked_token_is_an_error(
     assert refused.returncode in (1, 2)
     assert "Traceback" not in refused.stderr
     assert not (tmp_path / "runs" / "two").exists()
+
+    # everything is cached, but the cache answers only when it is asked for by name
+    argv = ["prepare", "job.yaml", f"data.revision={sha}", "--name", "three"]
+    refused = deepsynth(hub, tmp_path, "hf_revoked", *argv)
+    assert refused.returncode == 2
+    assert "token was not accepted" in refused.stderr
+    hub.clear()
+    done = deepsynth(hub, tmp_path, "hf_revoked", *argv, "--offline")
+    assert done.returncode == 0, done.stderr
+    assert hub.log() == []
+    nowhere = deepsynth(hub, tmp_path, "hf_alice_write", *argv, "--offline", "--on", "hpc")
+    assert nowhere.returncode == 2
+    assert "--offline" in nowhere.stderr

@@ -62,7 +62,7 @@ def test_several_gpus_train_under_torchrun(tmp_path: Path) -> None:
         (job(trust_remote_code=True), JobError, "a full 40-digit commit"),
         (job(data={"path": "missing.jsonl"}), DataError, "no such file"),
         (job(data={"datasets": ["mlsum_xx"]}), RequestError, "not a known source"),
-        (job(data={}), JobError, "either path or datasets must be given"),
+        (job(data={}), JobError, "one of path, hub and datasets must be given"),
         (job(train={"presett": "auto"}), JobError, "not a setting"),
         (job(train={"warmup_ratio": 1.0}), JobError, "less than 1"),
     ],

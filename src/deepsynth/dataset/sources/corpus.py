@@ -40,7 +40,6 @@ class Corpus:
         licence: Identifier as dataset cards write it.
         licence_note: What that means for who publishes.
         private_only: Whether the result may be published privately only.
-        publish_as: Repository name suggested for the result.
     """
 
     name: str
@@ -53,7 +52,6 @@ class Corpus:
     licence: str = "unknown"
     licence_note: str = ""
     private_only: bool = False
-    publish_as: str = ""
 
     def rows_in(self, split: str) -> int:
         """Number of rows of a split, bad ones included."""

@@ -109,7 +109,6 @@ def _corpus(
         licence=known.licence,
         licence_note=known.licence_note,
         private_only=known.private_only,
-        publish_as=known.publish_as,
     )
 
 

@@ -29,7 +29,6 @@ class KnownSource:
         licence_note: What the licence means for who publishes.
         private_only: Whether derived datasets may be published in private repositories only.
         rows: Rows by split, as the corpus' card states them.
-        publish_as: Repository name its pages are published under.
     """
 
     name: str
@@ -43,7 +42,6 @@ class KnownSource:
     licence_note: str
     private_only: bool
     rows: dict[str, int]
-    publish_as: str
 
 
 @cache

@@ -29,17 +29,11 @@ class _Size:
 
 def _measure(job: ClassifyJob) -> _Size:
     """Size the data; this also finds data and model names that cannot work."""
-    from deepsynth.dataset.collection import pin_hub
     from deepsynth.families.classify.models import check_model_name
     from deepsynth.families.classify.prepare import read_source
 
     check_model_name(job.model)
-    commit = None
-    data = job.data
-    if data.hub is not None:
-        commit = pin_hub(data.hub, data.revision)
-        data = data.model_copy(update={"revision": commit})
-    tables = read_source(data, Path(data.path) if data.path else None)
+    tables, commit = read_source(job.data, Path(job.data.path) if job.data.path else None)
     held_out = sum(
         share
         for split, share in (
@@ -55,7 +49,7 @@ def _recommend(job: ClassifyJob, size: _Size) -> list[Recommendation]:
     advice = recommend(HERE / "presets.yaml", size.samples, scratch=job.is_scratch)
     if size.commit is not None:
         why = "the commit of the dataset when the run was made"
-        advice.append(Recommendation("data.revision", size.commit, why))
+        advice.append(Recommendation("data.revision", size.commit, why, pins=True))
     return advice
 
 

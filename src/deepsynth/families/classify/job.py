@@ -18,11 +18,14 @@ class Data(Section):
         "validation, test are splits), or a folder saved by `datasets`.",
     )
     hub: str | None = Field(
-        default=None, description="Instead of path: USER/NAME of a Hub dataset."
+        default=None,
+        description="Instead of path: USER/NAME[@branch, tag or commit] of a dataset on the Hub. "
+        "`data: hub:USER/NAME` is short for it.",
     )
     config: str | None = Field(default=None, description="Configuration of the Hub dataset.")
     revision: str | None = Field(
-        default=None, description="Branch, tag or commit of the Hub dataset."
+        default=None,
+        description="Branch, tag or commit of the Hub dataset; a run records the commit.",
     )
     text: str | None = Field(
         default=None, description="Column of the texts; detected when not given."

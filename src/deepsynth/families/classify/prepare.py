@@ -28,6 +28,7 @@ from deepsynth.dataset.table import Table
 from deepsynth.errors import DataError
 from deepsynth.execution import step_process
 from deepsynth.families.classify.job import ClassifyJob, Data
+from deepsynth.hub.load import at_revision
 from deepsynth.run import Run
 
 MINIMUM_ROWS = 10
@@ -58,11 +59,16 @@ class Prepared:
     findings: list[Finding] = field(default_factory=list)
 
 
-def read_source(data: Data, path: Path | None) -> dict[str, Table]:
-    """The tables a job names; `path` is where its file or folder is on this machine."""
+def read_source(data: Data, path: Path | None) -> tuple[dict[str, Table], str | None]:
+    """The tables a job names, and the commit if they are from the Hub.
+
+    Args:
+        data: The job's `data:`.
+        path: Where its file or folder is on this machine; None for the Hub.
+    """
     if path is not None:
-        return read_path(path, data.encoding)
-    return read_hub(cast(str, data.hub), data.config, data.revision)
+        return read_path(path, data.encoding), None
+    return read_hub(at_revision(cast(str, data.hub), data.revision), data.config)
 
 
 def prepare(tables: dict[str, Table], job: ClassifyJob) -> Prepared:
@@ -249,12 +255,10 @@ def main(run: Run) -> None:
     job = cast(ClassifyJob, run.resolved.job)
     step = run.plan.step("prepare")
     path = run.source(step, "data") if "data" in step.sources else None
-    tables = read_source(job.data, path)
+    tables, commit = read_source(job.data, path)
     prepared = prepare(tables, job)
     name = job.data.hub or Path(cast(str, job.data.path)).name
-    if job.data.revision:
-        name = f"{name}@{job.data.revision}"
-    manifest = write_prepared(prepared, run.path / "data", name)
+    manifest = write_prepared(prepared, run.path / "data", at_revision(name, commit))
     run.event(
         "note",
         step="prepare",

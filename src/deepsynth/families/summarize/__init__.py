@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,22 +20,36 @@ _MODEL_GB = 8.0
 """Weights of DeepSeek-OCR-2 in 16 bits, rounded up."""
 
 
-def _measure(job: SummarizeJob) -> int:
-    """Training samples, about; also finds data and models that cannot work."""
+@dataclass(frozen=True)
+class _Size:
+    """Training samples, about, and the commit of `data.hub`."""
+
+    samples: int
+    commit: str | None
+
+
+def _measure(job: SummarizeJob) -> _Size:
+    """Size the data; this also finds data and models that cannot work."""
     from deepsynth.families.summarize.models import check_model_name
     from deepsynth.families.summarize.sources import sources_of
 
     check_model_name(job)
-    rows = sum(source.rows for source in sources_of(job.data))
+    sources = sources_of(job.data)
+    rows = sum(source.rows for source in sources)
     limit = job.data.max_train_samples
-    return max(1, rows if limit is None else min(rows, limit))
+    commit = sources[0].place.rpartition("@")[2] if job.data.hub else None
+    return _Size(max(1, rows if limit is None else min(rows, limit)), commit)
 
 
-def _recommend(job: SummarizeJob, samples: int) -> list[Recommendation]:
+def _recommend(job: SummarizeJob, size: _Size) -> list[Recommendation]:
     from deepsynth.training.recommend import recommendations
 
     devices = max(1, job.gpus)
-    return recommendations(job.train, samples, job.lora, devices, scratch=job.is_scratch)
+    advice = recommendations(job.train, size.samples, job.lora, devices, scratch=job.is_scratch)
+    if size.commit is not None:
+        why = "the commit of the dataset when the run was made"
+        advice.append(Recommendation("data.revision", size.commit, why, pins=True))
+    return advice
 
 
 def _plan(resolved: ResolvedJob) -> Plan:

@@ -1,12 +1,11 @@
-"""The command lines of `summarize`: presets with reasons, and training straight from flags."""
+"""The command lines of `summarize`: presets with reasons, and the job that flags amount to."""
 
 from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -16,8 +15,6 @@ from deepsynth.verbs import groups
 
 if TYPE_CHECKING:
     from deepsynth.training.probe import Speed
-
-_Many = Parameter(consume_multiple=True)
 
 
 def register(app: App) -> None:
@@ -61,64 +58,6 @@ def presets(
     else:
         _print_recommended(shown)
     return 0
-
-
-def train_datasets(
-    datasets: Annotated[list[str], _Many],
-    *,
-    batch_size: int | None = None,
-    epochs: float | None = None,
-    learning_rate: float | None = None,
-    mixed_precision: Literal["bf16", "fp16", "no"] | None = None,
-    num_workers: int | None = None,
-    gradient_accumulation: int | None = None,
-    max_train_samples: int | None = None,
-    max_val_samples: int | None = None,
-    output_dir: Path = Path("runs/trained"),
-    model_name: str | None = None,
-    hf_dataset_prefix: str | None = None,
-    quiet: bool = False,
-) -> int:
-    """Prepare, check and train on datasets of pages; `output_dir` is the run folder.
-
-    Args:
-        datasets: Names such as mlsum_fr, generated here or on the Hub; `all`; folders of pages.
-        batch_size: Samples a device takes at once.
-        epochs: Passes over the data.
-        learning_rate: Peak learning rate.
-        mixed_precision: bf16, fp16 (GPU only) or no.
-        num_workers: Processes that prepare batches.
-        gradient_accumulation: Batches in one update.
-        max_train_samples: Train on at most so many.
-        max_val_samples: Validate on at most so many.
-        output_dir: The run folder that is made.
-        model_name: Hub name, folder, or an earlier run.
-        hf_dataset_prefix: Whose datasets on the Hub.
-        quiet: Show no progress.
-    """
-    from deepsynth.verbs import work
-
-    text = job_text(
-        datasets,
-        train={
-            "batch_size": batch_size,
-            "epochs": epochs,
-            "learning_rate": learning_rate,
-            "mixed_precision": mixed_precision,
-            "num_workers": num_workers,
-            "gradient_accumulation": gradient_accumulation,
-        },
-        data={
-            "max_train_samples": max_train_samples,
-            "max_val_samples": max_val_samples,
-            "hf_dataset_prefix": hf_dataset_prefix,
-        },
-        model=model_name,
-    )
-    with tempfile.TemporaryDirectory(prefix="deepsynth-job-") as folder:
-        job = Path(folder) / "job.yaml"
-        job.write_text(text, encoding="utf-8")
-        return work.train(job, runs=output_dir.parent, name=output_dir.name, quiet=quiet)
 
 
 def _timed(model: str, samples: int) -> Speed:

@@ -26,8 +26,23 @@ class Data(Section):
         description="A dataset made by `deepsynth generate`, or a CSV, JSONL or Parquet file with "
         "texts and summaries, which is drawn first.",
     )
+    hub: str | None = Field(
+        None,
+        description="Instead of path: USER/NAME[@branch, tag or commit] of a dataset of pages on "
+        "the Hub. `data: hub:USER/NAME` is short for it.",
+    )
+    revision: str | None = Field(
+        None, description="Branch, tag or commit of the Hub dataset; a run records the commit."
+    )
     datasets: list[str] | None = Field(
-        None, description="Instead of path: datasets by name (mlsum_fr) or USER/NAME on the Hub."
+        None,
+        description="Instead of path: several, by name (mlsum_fr; all for every one) or USER/NAME "
+        "on the Hub.",
+    )
+    weights: list[float] | None = Field(
+        None,
+        description="Share of each of `datasets` in training, such as [3, 1]: rows are drawn until "
+        "the first dataset is used up. By default all rows of all.",
     )
     hf_dataset_prefix: str | None = Field(
         None, description="Whose datasets `datasets` means; by default one's own."
@@ -45,8 +60,15 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> Data:
-        if (self.path is None) == (not self.datasets):
-            raise ValueError("either path or datasets must be given, not both")
+        if sum(map(bool, (self.path, self.hub, self.datasets))) != 1:
+            raise ValueError("one of path, hub and datasets must be given")
+        if self.hub is None and self.revision:
+            raise ValueError("revision belongs to hub")
+        if self.weights is not None:
+            if len(self.weights) != len(self.datasets or []) or "all" in (self.datasets or []):
+                raise ValueError("weights needs one number for each of datasets, by name")
+            if min(self.weights, default=0) <= 0:
+                raise ValueError("weights must be above 0")
         return self
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -22,14 +23,18 @@ from deepsynth.errors import DataError
 from deepsynth.execution import step_process
 from deepsynth.families.summarize.job import Data, SummarizeJob
 from deepsynth.families.summarize.prepared import INDEX
-from deepsynth.families.summarize.sources import is_pages
+from deepsynth.families.summarize.sources import fetched_rows, is_pages
 from deepsynth.run import Run
 from deepsynth.training.vlm_model import scratch_folder
 from deepsynth.training.vlm_shards import SPLITS, ShardRows, find_shards
 
 
 def choose_rows(
-    splits: dict[str, list[int]], rows: ShardRows, data: Data, seed: int
+    splits: dict[str, list[int]],
+    rows: ShardRows,
+    data: Data,
+    seed: int,
+    origin: Sequence[int] = (),
 ) -> tuple[dict[str, list[int]], list[Finding]]:
     """Hold out missing splits, keep leaks out of training, and cut to the numbers asked for.
 
@@ -38,6 +43,7 @@ def choose_rows(
         rows: All rows.
         data: The job's `data:`.
         seed: Decides which rows are held out and which are taken.
+        origin: Number of the dataset each row is from; asked for by `data.weights`.
 
     Returns:
         Row numbers by split, and findings.
@@ -75,10 +81,30 @@ def choose_rows(
         split: [n for n, s in enumerate(where) if s == split and n not in dropped]
         for split in SPLITS
     }
+    if data.weights is not None:
+        chosen["train"] = _weighted(chosen["train"], data.weights, origin, seed)
     for split, limit in (("train", data.max_train_samples), ("validation", data.max_val_samples)):
         if limit is not None and limit < len(chosen[split]):
             chosen[split] = sorted(random.Random(seed).sample(chosen[split], limit))
     return chosen, findings
+
+
+def _weighted(
+    train: list[int], weights: list[float], origin: Sequence[int], seed: int
+) -> list[int]:
+    """Training rows in the shares asked for, none twice."""
+    from deepsynth.hub.datasets import interleave
+
+    groups: list[list[int]] = [[] for _ in weights]
+    for number in train:
+        groups[origin[number]].append(number)
+    if not all(groups):
+        raise DataError(
+            f"dataset number {groups.index([]) + 1} has no training row left.", where="data.weights"
+        )
+    for group in groups:
+        random.Random(seed).shuffle(group)
+    return sorted(interleave(groups, weights, seed))
 
 
 def bring(
@@ -110,9 +136,9 @@ def bring(
             )
             folders.append(made[0].folder)
         else:
-            from deepsynth.hub.load import load
+            from deepsynth.hub.load import is_offline, load
 
-            loaded = load(place, max_samples=data.max_train_samples)
+            loaded = load(place, max_samples=fetched_rows(data) or None, offline=is_offline())
             folders.append(_linked(loaded.folder, target / f"hub-{number}"))
     return folders
 
@@ -137,16 +163,23 @@ def main(run: Run) -> None:
         ]
     files: list[tuple[int, str]] = []
     splits: dict[str, list[int]] = {}
+    origin: list[int] = []
     total = 0
     for number, folder in enumerate(folders):
-        for split, paths in find_shards(folder).items():
-            for path in paths:
+        for split, shards in find_shards(folder).items():
+            for path in shards:
                 count = len(ShardRows([path]))
                 splits.setdefault(split, []).extend(range(total, total + count))
+                origin += [number] * count
                 files.append((number, path.relative_to(folder).as_posix()))
                 total += count
-    rows = ShardRows([folders[number] / name for number, name in files])
-    chosen, findings = choose_rows(splits, rows, job.data, job.seed)
+    paths = [folders[number] / name for number, name in files]
+    if len(folders) > 1:
+        from deepsynth.hub.features import same_columns
+
+        same_columns(paths)
+    rows = ShardRows(paths)
+    chosen, findings = choose_rows(splits, rows, job.data, job.seed, origin)
     if not chosen["train"]:
         raise DataError("not one training document is left.", where="data")
     write_findings(target, findings)

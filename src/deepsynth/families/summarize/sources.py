@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,10 +10,13 @@ from typing import Literal
 from deepsynth import durable
 from deepsynth.errors import DataError, RequestError
 from deepsynth.families.summarize.job import Data
+from deepsynth.hub.load import at_revision
 from deepsynth.storage import local_path
 
 GENERATED = Path("datasets")
 """Where `deepsynth generate` puts datasets unless told otherwise."""
+HELD_OUT = 200
+"""Held-out rows fetched at least, where only the number of training rows is limited."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Source:
 
     Attributes:
         kind: `pages` (a generated dataset here), `texts` (to be drawn), or `hub`.
-        place: Folder, file, or `USER/NAME[@revision]`.
+        place: Folder, file, or `USER/NAME@commit`.
         rows: Training rows, about.
         sha256: Of the manifest of a dataset here, which holds the digests of its shards.
     """
@@ -36,22 +40,40 @@ def sources_of(data: Data) -> list[Source]:
     """The datasets a job names, sized.
 
     A name of `data.datasets` is first looked for among the datasets generated here, then on the
-    Hub, under the prefix or one's own name.
+    Hub, under the prefix or one's own name; `all` is every one found in either place.
 
     Raises:
-        DataError: What is named holds nothing to train on.
-        RequestError: A name is neither here nor on the Hub.
+        DataError: What is named holds nothing to train on, or is not on the Hub.
+        RequestError: A name cannot be looked for: no token, or no such revision.
     """
     if data.path is not None:
         return [_local(local_path(data.path), data)]
+    if data.hub is not None:
+        return [_on_hub(at_revision(data.hub, data.revision), data)]
     found: list[Source] = []
-    for name in _spelled_out(data.datasets or []):
+    for name in _spelled_out(data):
         here = GENERATED / name
         if data.hf_dataset_prefix is None and (here / "manifest.json").is_file():
             found.append(_local(here.resolve(), data))
         else:
-            found.append(_on_hub(name, data.hf_dataset_prefix))
-    return found
+            found += [_on_hub(spec, data) for spec in _repositories(name, data)]
+    return list({source.place: source for source in found}.values())
+
+
+def fetched_rows(data: Data) -> dict[str, int]:
+    """How many rows of each split are fetched from the Hub; splits without a limit are not named.
+
+    A tenth more than is trained on, and what may be held out of it: rows that repeat held-out
+    ones are left out afterwards.
+    """
+    limits: dict[str, int] = {}
+    if data.max_train_samples is not None:
+        kept = 1 - data.validation_share - data.test_share
+        limits = dict.fromkeys(("validation", "test"), max(data.max_train_samples, HELD_OUT))
+        limits["train"] = math.ceil(1.1 * data.max_train_samples / kept)
+    if data.max_val_samples is not None:
+        limits["validation"] = data.max_val_samples
+    return limits
 
 
 def is_pages(folder: Path) -> bool:
@@ -88,34 +110,73 @@ def _local(path: Path, data: Data) -> Source:
     return Source("texts", str(path), corpus.rows_in("train"))
 
 
-def _spelled_out(names: list[str]) -> list[str]:
-    from deepsynth.dataset.sources.registry import known_sources
+def _spelled_out(data: Data) -> list[str]:
+    """The names asked for; `all` followed by those generated here, where it means one's own."""
+    names: list[str] = []
+    for name in data.datasets or []:
+        if name == "all" and data.hf_dataset_prefix is None:
+            here = sorted(path.parent.name for path in GENERATED.glob("*/manifest.json"))
+            names += here
+            if here and _nobody(data):
+                continue
+        names.append(name)
+    return list(dict.fromkeys(names))
 
-    full = [known for name in names for known in (known_sources() if name == "all" else [name])]
-    return list(dict.fromkeys(full))
 
-
-def _on_hub(name: str, prefix: str | None) -> Source:
+def _repositories(name: str, data: Data) -> list[str]:
+    """`USER/NAME[@revision]` of what is not here; of `all`, what is not here already."""
     from deepsynth.dataset.sources.registry import known_sources, unknown_source
-    from deepsynth.hub.account import Account, dataset_repo_name
-    from deepsynth.hub.remote import Remote, whoami
+    from deepsynth.hub.account import dataset_repo_name
+    from deepsynth.hub.datasets import resolve_datasets
+    from deepsynth.hub.load import is_offline
 
-    known = known_sources()
-    plain, _, revision = name.partition("@")
-    if "/" not in plain:
-        if plain not in known:
+    plain, at, revision = name.removeprefix("hub:").partition("@")
+    if "/" in plain:
+        return [plain + at + revision]
+    if is_offline():
+        if plain == "all":
+            raise RequestError("what the Hub holds cannot be asked offline.", where="all")
+        owner = f"{data.hf_dataset_prefix}/" if data.hf_dataset_prefix else ""
+        return [f"{owner}{dataset_repo_name(plain)}{at}{revision}"]
+    if _nobody(data):
+        if plain not in known_sources() and plain != "all":
             raise unknown_source(name)
-        account = Account.from_environment()
-        owner = prefix or account.username or whoami(account)["name"]
-        plain = f"{owner}/{known[plain].publish_as or dataset_repo_name(plain)}"
-    remote = Remote(Account.from_environment(), plain)
-    state = remote.state(revision or None, may_be_absent=True)
-    if not state.exists:
         raise RequestError(
-            "there is no such dataset, neither here nor on the Hub.",
-            where=plain,
-            hint=f"Make it: deepsynth generate {name}",
+            f"it is not in {GENERATED}/, and without a token it cannot be looked for on the Hub.",
+            where=name,
+            hint=f"Make it: deepsynth generate {plain}. Or set HF_TOKEN (see .env.example), or say "
+            "whose you mean: --hf-dataset-prefix USER.",
         )
-    manifest = remote.read_json(state, "manifest.json")
-    rows = (manifest or {}).get("splits", {}).get("train", 0)
-    return Source("hub", f"{plain}@{state.head}", rows or 1000)
+    own = plain == "all" and data.hf_dataset_prefix is None
+    here = {dataset_repo_name(p.parent.name) for p in GENERATED.glob("*/manifest.json") if own}
+    try:
+        found = resolve_datasets([name], data.hf_dataset_prefix)
+    except DataError:
+        if here:
+            return []
+        raise
+    return [repo for repo in found if repo.split("/")[1] not in here]
+
+
+def _nobody(data: Data) -> bool:
+    """Whether nothing says whose datasets on the Hub are meant."""
+    from deepsynth.hub.account import Account
+
+    account = Account.from_environment()
+    return not (data.hf_dataset_prefix or account.username or account.token)
+
+
+def _on_hub(spec: str, data: Data) -> Source:
+    from deepsynth.hub.load import find, is_offline, load
+
+    if is_offline():
+        loaded = load(spec, max_samples=fetched_rows(data) or None, offline=True)
+        return Source("hub", f"{loaded.repo}@{loaded.sha}", loaded.rows.get("train", 0))
+    found = find(spec)
+    if not found.rows.get("train"):
+        raise DataError(
+            "there is no training split.",
+            where=f"hub:{found.repo}",
+            hint=f"It has: {', '.join(found.rows) or 'no data'}.",
+        )
+    return Source("hub", f"{found.repo}@{found.sha}", found.rows["train"])
