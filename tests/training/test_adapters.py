@@ -63,6 +63,26 @@ def test_adapter_and_merged_model_keep_what_was_learned(
     assert loss(load_model(str(tmp_path / "merged")), batch) == pytest.approx(before, abs=1e-4)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_what_trains_is_in_32_bits_and_comes_back_so(
+    precision: Any, tiny: Path, tmp_path: Path
+) -> None:
+    lora = LoraSettings().filled(get_lora_preset("router_focused"))
+    model = place_lora(load_model(str(tiny), precision=precision), lora)
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    assert any("mlp.gate" in name for name in trained)
+    assert {p.dtype for p in trained.values()} == {torch.float32}
+    with torch.no_grad():
+        for weight in trained.values():
+            weight += 1e-5 * torch.randn_like(weight)
+    model.save_pretrained(tmp_path)
+    again = load_adapter(load_model(str(tiny), precision=precision), tmp_path, trainable=True)
+    found = {n: p for n, p in again.named_parameters() if p.requires_grad}
+    assert found.keys() == trained.keys()
+    for name, weight in trained.items():
+        assert torch.equal(found[name], weight), name
+
+
 def test_without_the_repair_loading_is_refused_rather_than_silent(
     tiny: Path, batch: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

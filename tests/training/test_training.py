@@ -59,12 +59,16 @@ def test_a_few_pages_are_learned_by_heart(tmp_path: Path) -> None:
     assert json.loads((result.model / "base.json").read_text())["name"] == "../base"
 
 
+@pytest.mark.parametrize(
+    ("preset", "precision"), [("high_capacity_moe", "no"), ("router_focused", "bf16")]
+)
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
-    tiny: Path, tmp_path: Path
+    preset: str, precision: str, tiny: Path, tmp_path: Path
 ) -> None:
     regular = MoeSettings(gate_dropout=0.3, expert_dropout=0.3, load_balancing=0.01)
     more = {
-        "preset": "high_capacity_moe",
+        "preset": preset,
+        "mixed_precision": precision,
         "lora": LoraSettings(rank=4, alpha=8, dropout=0.2),
         "moe": regular,
         "evaluations": 6,

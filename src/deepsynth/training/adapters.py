@@ -19,6 +19,8 @@ from deepsynth.errors import ModelError
 BASE_FILE = "base.json"
 """Beside an adapter: fingerprint of the model it was trained on."""
 
+_WHOLE = ".modules_to_save.default"
+"""In the name of a module that an adapter replaces as a whole, such as the router."""
 _LOOSE, _ANCHORED = r"(^|model\.)", r"(^|^model\.)"
 
 
@@ -60,6 +62,7 @@ def load_adapter(base: Any, folder: Path, *, trainable: bool = False) -> Any:
     """
     from peft import PeftModel
     from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
     anchor_renaming(base.config.model_type)
     if not (folder / "adapter_config.json").is_file():
@@ -81,7 +84,12 @@ def load_adapter(base: Any, folder: Path, *, trainable: bool = False) -> Any:
             where=folder,
             hint="An adapter fits only the model it was trained on.",
         ) from None
-    _require_equal(model, folder)
+    stored = load_file(folder / "adapter_model.safetensors")
+    for name, parameter in model.named_parameters():
+        if _WHOLE in name and (key := name.replace(_WHOLE, "")) in stored:
+            # Held as it was trained; PEFT rounds it to the precision of the base.
+            parameter.data = stored[key].to(parameter.device)
+    _require_equal(model, stored, folder)
     forget_base(model)
     return model
 
@@ -124,12 +132,10 @@ def _require_same_base(base: Any, folder: Path) -> None:
         )
 
 
-def _require_equal(model: Any, folder: Path) -> None:
+def _require_equal(model: Any, stored: dict[str, Any], folder: Path) -> None:
     """Compare the weights in memory with the file: what PEFT dropped or renamed shows here."""
     from peft import get_peft_model_state_dict
-    from safetensors.torch import load_file
 
-    stored = load_file(folder / "adapter_model.safetensors")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         loaded = get_peft_model_state_dict(model, save_embedding_layers=False)

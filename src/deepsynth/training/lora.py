@@ -38,6 +38,9 @@ class TrainableCount:
 def place_lora(model: Any, lora: LoraSettings) -> Any:
     """Put fresh adapters on `model` as the settings say.
 
+    What trains is held in 32 bits, whatever the model is in: an update of 1e-5 would vanish in
+    bfloat16, and gradients in float16 cannot be scaled.
+
     Dropout applies to linear layers only: PEFT refuses it on parameters (router, routed experts).
     It is therefore set on the linear layers after they exist, and the saved adapter says 0, which
     changes nothing at inference.
@@ -84,6 +87,10 @@ def place_lora(model: Any, lora: LoraSettings) -> Any:
         warnings.simplefilter("ignore")
         adapted = get_peft_model(model, config)
     forget_base(adapted)
+    # PEFT does so for LoRA weights, not for a router that trains in full.
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
     if lora.dropout:
         for module in adapted.modules():
             if isinstance(module, Linear):

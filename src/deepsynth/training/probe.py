@@ -51,6 +51,7 @@ def measure_speed(model: str, samples: int) -> Speed:
     from deepsynth.training.config import TrainerConfig
     from deepsynth.training.recommend import filled
     from deepsynth.training.vlm_data import PageSamples
+    from deepsynth.training.vlm_model import autocast
     from deepsynth.training.vlm_session import open_session
     from deepsynth.training.vlm_trainer import batch_loss
 
@@ -73,13 +74,12 @@ def measure_speed(model: str, samples: int) -> Speed:
         )
         encode = (marks[-1] - marks[0]) / len(rows) if marks else 0.0
         session.model.to(device).train()
-        dtype = torch.bfloat16 if session.precision == "bf16" else torch.float16
         batch = session.collator([rows[index] for index in range(batch_size)])
         batch = {name: value.to(device) for name, value in batch.items()}
         seconds: list[float] = []
         for _ in range(_STEPS):
             started = time.perf_counter()
-            with torch.autocast(device, dtype, enabled=session.precision != "no"):
+            with autocast(session.precision):
                 loss = batch_loss(session.model, batch, session.processor)
             loss.backward()
             if cuda:

@@ -149,6 +149,19 @@ def load_model(
     return model
 
 
+def autocast(precision: Precision) -> Any:
+    """The context in which a model loaded in `precision` computes.
+
+    Pages come in 32 bits and adapters train in 32 bits; a model in 16 bits takes neither outside
+    of this context.
+    """
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device, dtype, enabled=precision != "no")
+
+
 def calm_threads(model: Any) -> None:
     """Compute a tiny model on one thread, where it only waits for the others.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from deepsynth.training.vlm_features import (
 from deepsynth.training.vlm_model import (
     PageView,
     Precision,
+    autocast,
     encoder_fingerprint,
     load_model,
     load_processor,
@@ -270,9 +270,6 @@ def _cache_features(
     dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16, "no": torch.float32}
     dtype = dtypes[session.precision]
 
-    def autocast() -> Any:
-        return nullcontext() if session.precision == "no" else torch.autocast(device.type, dtype)
-
     root = Path(config.cache_dir) if config.cache_dir else default_cache()
     store = FeatureStore(root, identity, core.config.get_text_config().hidden_size, dtype)
     keys = {page.key for samples in sets for pages in samples.pages() for page in pages}
@@ -287,7 +284,7 @@ def _cache_features(
             encode_pages(
                 samples,
                 store,
-                page_encoder(core, session.collator, autocast),
+                page_encoder(core, session.collator, lambda: autocast(session.precision)),
                 # An attention map over 4,096 patches is 0.8 GB a page in 32 bits.
                 batch_size=8 if device.type == "cuda" else 1,
                 progress=lambda done, before=before: progress(before + done, total),

@@ -35,7 +35,7 @@ from deepsynth.run import Run
 from deepsynth.training.moe import counting_experts, usage_report
 from deepsynth.training.summary_metrics import lead, score
 from deepsynth.training.vlm_data import PageCollator, PageSamples
-from deepsynth.training.vlm_model import page_view
+from deepsynth.training.vlm_model import autocast, page_view
 from deepsynth.training.vlm_session import choose_precision
 from deepsynth.training.vlm_trainer import generate, mean_loss
 
@@ -105,12 +105,7 @@ class Judge:
         return tell
 
     def _autocast(self) -> Any:
-        import torch
-
-        dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        precision = self.reference["precision"]
-        return torch.autocast(device, dtypes.get(precision), enabled=precision in dtypes)
+        return autocast(self.reference["precision"])
 
 
 def main(run: Run) -> None:

@@ -21,7 +21,7 @@ from deepsynth.training.adapters import BASE_FILE, load_adapter
 from deepsynth.training.config import TrainerConfig
 from deepsynth.training.recommend import expected_updates
 from deepsynth.training.vlm_data import PageCollator, PageSamples
-from deepsynth.training.vlm_model import load_model
+from deepsynth.training.vlm_model import autocast, load_model
 from deepsynth.training.vlm_session import Session, open_session
 from deepsynth.training.vlm_trainer import batch_loss, loss_inputs
 
@@ -88,7 +88,8 @@ def _learner(session: Session) -> Any:
             self.model = session.model
 
         def forward(self, **batch: Any) -> Any:
-            return self.model(**loss_inputs(self.model, batch, session.processor))
+            with autocast(session.precision):
+                return self.model(**loss_inputs(self.model, batch, session.processor))
 
     return Learner()
 
@@ -122,7 +123,7 @@ def _check_levers(
     inputs = plain([samples.read(index) for index in range(count)])
     inputs = {name: value.to(device) for name, value in inputs.items()}
     session.model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), autocast(session.precision):
         slow = float(batch_loss(session.model, inputs, session.processor, target_only=False))
         fast = float(batch_loss(session.model, batch, session.processor))
     if abs(slow - fast) > _EXACT[session.precision] * max(abs(slow), 0.1):
@@ -154,7 +155,7 @@ def _check_reload(session: Session, batch: dict[str, Any]) -> Finding:
 
     model, processor = session.model, session.processor
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), autocast(session.precision):
         before = float(batch_loss(model, batch, processor))
     with tempfile.TemporaryDirectory(prefix="deepsynth-adapter-") as folder:
         model.save_pretrained(folder)
@@ -171,7 +172,7 @@ def _check_reload(session: Session, batch: dict[str, Any]) -> Finding:
         )
         try:
             again = load_adapter(base.to(device), Path(folder))
-            with torch.no_grad():
+            with torch.no_grad(), autocast(session.precision):
                 after = float(batch_loss(again.eval(), batch, processor))
         except ModelError as error:
             return Finding(

@@ -12,7 +12,8 @@ from deepsynth.families.summarize.models import load_adapted, load_whole, start_
 from deepsynth.families.summarize.prepared import exported
 from deepsynth.run import Run
 from deepsynth.training.vlm_data import PageCollator, PageSamples
-from deepsynth.training.vlm_model import page_view
+from deepsynth.training.vlm_model import autocast, page_view
+from deepsynth.training.vlm_session import choose_precision
 from deepsynth.training.vlm_trainer import generate
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
@@ -52,14 +53,15 @@ def predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[
     samples = PageSamples(rows, str(file or "texts"))
     view = page_view(processor, samples[0].pages[0].size, job.pages.tiles)
     collator = PageCollator(processor, view, job.prompt, job.train.max_target_tokens)
-    written = generate(
-        to_device(model),
-        collator,
-        samples,
-        list(range(len(samples))),
-        batch_size=job.evaluation.batch_size,
-        max_new_tokens=job.evaluation.max_new_tokens,
-    )
+    with autocast(choose_precision(config.mixed_precision)):
+        written = generate(
+            to_device(model),
+            collator,
+            samples,
+            list(range(len(samples))),
+            batch_size=job.evaluation.batch_size,
+            max_new_tokens=job.evaluation.max_new_tokens,
+        )
     for (name, pages), summary in zip(documents, written, strict=True):
         yield {"text": name, "summary": summary, "pages": len(pages)}
 
