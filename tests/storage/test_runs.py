@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from deepsynth import durable, storage
+from deepsynth.errors import RunError
+from deepsynth.run import Run
 from deepsynth.storage.stores import join
-from deepsynth.verbs.locations import MARK
+from deepsynth.verbs.locations import MARK, keep
 from tests import tickets
 from tests.conftest import Answer
 
@@ -60,6 +62,9 @@ def test_a_run_is_kept_in_storage_and_goes_on_from_another_machine(
     answer = command("prepare", url, "--quiet")
     assert answer.code != 0
     assert "this run went on elsewhere" in answer.err
+    assert tickets.kinds(Path("runs/first"), "prepare")[-1] == "step_done"
+    with pytest.raises(RunError, match="went on elsewhere"):
+        keep(Run(Path("runs/first")))
     assert storage.read_publication(url) == newer
     shutil.move("runs/first", "aside")
     prepare(command, url)
