@@ -66,9 +66,11 @@ def status(
     except DeepSynthError as error:
         problem = error  # what was last heard is shown before it
     state = run_state(opened)
-    if as_json and problem is None:
+    if as_json:
         steps = [vars(step) for step in state.steps]
         print(json.dumps({"state": state.state, "steps": steps}, ensure_ascii=False, indent=2))
+        if problem is not None:
+            raise problem
         return 0
     where = escape(str(opened.path))
     console.print(f"{where}: [{_COLOURS[state.state]}]{state.state}[/]", soft_wrap=True)

@@ -14,6 +14,7 @@ import pytest
 
 from deepsynth.run import Run
 from deepsynth.runners.slurm import SlurmRunner
+from deepsynth.runners.slurm.record import need_record
 from tests.conftest import Answer
 from tests.runners.slurm.toy import counted, counting, make_run, shell
 from tests.tickets import wait_until
@@ -73,6 +74,21 @@ def test_the_laptop_is_closed_and_another_one_takes_over(
     assert (other / "data" / "one").exists()
     assert "fetched and verified" in command("clean", other, "--on", "hpc").out
     assert command("status", other).out.startswith(f"{other}: done")
+
+
+def test_what_was_last_heard_is_told_when_the_site_is_out_of_reach(
+    hpc: SlurmRunner, tmp_path: Path, command: Callable[..., Answer]
+) -> None:
+    run = make_run(tmp_path / "run", counting(5))
+    hpc.run(run, run.plan.steps)
+    record = need_record(run)
+    record.save(run, site=record.site.model_copy(update={"host": "nowhere.invalid"}))
+    told = command("status", run.path)
+    assert told.code == 1
+    assert f"{run.path}: done" in told.out
+    assert "cannot be reached" in told.err
+    told = command("status", run.path, "--json")
+    assert (told.code, json.loads(told.out)["state"]) == (1, "done")
 
 
 def _trains(run: Run) -> bool:
