@@ -25,6 +25,7 @@ _COLOURS = {
     "interrupted": "yellow",
     "pending": "dim",
 }
+_BEGUN = ("running", "done", "failed")
 AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.", negative=())]
 
 
@@ -114,7 +115,8 @@ def logs(
         raise RequestError(f"there is no step {step!r}.", hint=f"Steps: {', '.join(names)}.")
     if step is None:
         runner_of(opened).lines(opened)  # hears what became of steps elsewhere
-        begun = {s.name for s in run_state(opened).steps if s.state != "pending"}
+        begun = {e["step"] for e in opened.events() if e["kind"] == "step_started"}
+        begun |= {s.name for s in run_state(opened).steps if s.state in _BEGUN}
         printed = [n for n in names if n in begun or (opened.path / f"logs/{n}.log").exists()]
         if not printed:
             raise RunError("no step has printed anything yet.", where=run)

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from deepsynth.errors import StepFailed
 from deepsynth.run import Run
 from deepsynth.runners.slurm import SlurmRunner
 from deepsynth.runners.slurm.record import need_record
+from deepsynth.runners.slurm.site import SiteEnvironment
 from tests.conftest import Answer
 from tests.runners.slurm.toy import counted, counting, make_run, shell
 from tests.tickets import wait_until
@@ -74,6 +76,19 @@ def test_the_laptop_is_closed_and_another_one_takes_over(
     assert (other / "data" / "one").exists()
     assert "fetched and verified" in command("clean", other, "--on", "hpc").out
     assert command("status", other).out.startswith(f"{other}: done")
+
+
+def test_a_setup_that_fails_is_told_and_its_log_found(
+    hpc: SlurmRunner, tmp_path: Path, command: Callable[..., Answer]
+) -> None:
+    broken = SiteEnvironment(setup=["echo 'no module krake' >&2; false"], venv=sys.prefix)
+    hpc.site = hpc.site.model_copy(update={"environments": {"this": broken}})
+    run = make_run(tmp_path / "run", counting(5), shell("after", "true", after=["train"]))
+    with pytest.raises(StepFailed, match=r"it failed \(job \d+\): no module krake"):
+        hpc.run(run, run.plan.steps)
+    assert command("logs", run.path).out == "no module krake\n"
+    states = json.loads(command("status", run.path, "--json").out)
+    assert [step["state"] for step in states["steps"]] == ["failed", "pending"]
 
 
 def test_what_was_last_heard_is_told_when_the_site_is_out_of_reach(

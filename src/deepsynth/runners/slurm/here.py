@@ -102,13 +102,13 @@ def with_steps_here(snapshot: Snapshot, run: Run, site: Site) -> Snapshot:
 def remember(snapshot: Snapshot, run: Run, site: Site) -> None:
     """Write down how the steps of the site stand, for those who only have the run folder."""
     states: dict[str, State] = {}
+    # What waited for a step that failed was cancelled with it, and was not stopped by anybody.
+    broken = any(element.state != "CANCELLED" for element in snapshot.failed)
     for step in steps_there(site, run.plan.steps):
         kind = snapshot.kind(step.name)
         if kind == "failed":
-            cancelled = all(
-                e.state == "CANCELLED" for e in snapshot.of(step.name) if e.kind == kind
-            )
-            states[step.name] = "stopped" if cancelled else "failed"
+            bad = any(e.kind == kind and e.state != "CANCELLED" for e in snapshot.of(step.name))
+            states[step.name] = "failed" if bad else "pending" if broken else "stopped"
         else:
             states[step.name] = "pending" if kind in ("new", "waiting") else kind
     path = run.path / ELSEWHERE
