@@ -19,6 +19,7 @@ from deepsynth.receipts import has_receipt
 from deepsynth.run import Run
 from deepsynth.status import run_state
 from tests import tickets
+from tests.hub.folders import places_named
 from tests.tickets import kinds
 
 FAMILIES: dict[str, Callable[[Path], Path]] = {"classify": tickets.write_job}
@@ -206,3 +207,10 @@ def test_nothing_heavy_is_loaded_for_a_look_at_a_family() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@small_family
+def test_nothing_published_names_a_place_on_this_machine(
+    name: str, whole: Path, tmp_path: Path
+) -> None:
+    assert places_named(whole, tmp_path / "staging", str(SOURCE.parent)) == []

@@ -201,11 +201,13 @@ def test_the_list_tells_complete_begun_and_missing(source, tmp_path):
     generate(str(source), output_dir=tmp_path, workers=1, max_samples=3, mode="tiny")
     listed = {
         item.name: item
-        for item in list_datasets(output_dir=tmp_path, published=lambda: ["me/deepsynth-fr"])
+        for item in list_datasets(
+            output_dir=tmp_path, published=lambda: ["me/deepsynth-mlsum-fr-images"]
+        )
     }
     assert (listed["articles"].local, listed["articles"].documents) == ("complete", 3)
     assert listed["mlsum_fr"].local == ""
-    assert listed["mlsum_fr"].published == "me/deepsynth-fr"
+    assert listed["mlsum_fr"].published == "me/deepsynth-mlsum-fr-images"
     assert listed["xsum"].published == ""
     assert list_datasets(output_dir=tmp_path)[0].published is None
 

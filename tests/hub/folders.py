@@ -94,7 +94,13 @@ def make_run(folder: Path, *, local_base: bool = False) -> Path:
         (model / name / "model.safetensors").write_bytes(b"old")
     base = "/scratch/me/models/base" if local_base else "distilbert/distilbert-base-uncased"
     (model / "model.safetensors").write_bytes(random.Random(5).randbytes(60_000))
-    (model / "config.json").write_text('{"model_type": "distilbert"}')
+    (model / "config.json").write_text(
+        json.dumps({"model_type": "distilbert", "_name_or_path": base, "separator": "/"})
+    )
+    (model / "adapter").mkdir()
+    (model / "adapter/base.json").write_text(json.dumps({"name": base, "sha256": "0"}))
+    training = {"model_name": base, "cache_dir": str(folder / "cache"), "prompt": "."}
+    (model / "adapter/training_config.json").write_text(json.dumps(training))
     (model / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"):
         (model / name).write_bytes(b"state")
@@ -111,3 +117,15 @@ def make_run(folder: Path, *, local_base: bool = False) -> Path:
     }
     (folder / "resolved.yaml").write_text(yaml.safe_dump(resolved))
     return folder
+
+
+def places_named(run: Path, staging: Path, *more: str) -> list[str]:
+    """Files a publication of `run` would hold, its card too, that name a place on this machine."""
+    from deepsynth.hub.content import read_content
+
+    staging.mkdir()
+    content = read_content(run, staging, "me/x")
+    places = [place.encode() for place in (str(run.resolve()), str(Path.home()), *more)]
+    files = {item.path: item.source.read_bytes() for item in content.items}
+    files["README.md"] = content.card.encode()
+    return [name for name, data in files.items() if any(place in data for place in places)]

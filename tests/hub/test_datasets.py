@@ -56,6 +56,8 @@ def test_a_missing_one_lists_what_exists_and_the_command_that_makes_it(someone, 
     assert "deepsynth generate mlsum_de --publish" in str(caught.value)
     with pytest.raises(DataError, match=r"Did you mean mlsum_fr\?"):
         resolve_datasets(["mlsum_f"], account=someone)
+    with pytest.raises(DataError, match=r"Did you mean xsum\?"):
+        resolve_datasets(["xsom"], account=someone)
     with pytest.raises(DataError, match="there is none"):
         resolve_datasets(["all"], "nobody-here", account=someone)
 

@@ -81,3 +81,21 @@ def test_a_clock_that_is_off_is_found():
         server.shutdown()
         thread.join()
     assert re.search(r"36\d\d s ahead", found["hub-clock"].what)
+
+
+def test_a_gpu_that_torch_does_not_see_and_a_missing_ketos_have_a_remedy(
+    hub, alice, tmp_path, monkeypatch
+):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("torch sees a GPU here")
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\n")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = by_code(doctor(alice))
+    assert found["torch"].severity == Severity.WARNING
+    assert "does not see the GPU" in found["torch"].what
+    assert "nvidia-smi" in found["torch"].fix
+    assert found["ketos"].fix == "deepsynth setup htr"

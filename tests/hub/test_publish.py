@@ -180,7 +180,7 @@ def test_data_of_others_is_never_removed(api, put, tmp_path, repo):
 
 def while_committing(hub, put, folder, meanwhile):
     """Publish `folder`, its commit held back until `meanwhile` has happened."""
-    hub.fault("POST .*/commit/main", delay=1.2)
+    hub.fault("POST .*/commit/main", delay=3)
     outcome = []
 
     def run():
@@ -257,6 +257,8 @@ def test_a_model_goes_without_resume_points_and_without_paths_of_this_machine(
     assert set(api.list_repo_files(done.repo)) == {
         ".gitattributes",
         "README.md",
+        "adapter/base.json",
+        "adapter/training_config.json",
         "adapter_config.json",
         "config.json",
         "metrics.json",
@@ -267,6 +269,9 @@ def test_a_model_goes_without_resume_points_and_without_paths_of_this_machine(
     state = remote.state()
     texts = {p: remote.read_text(state, p) for p in state.files if p.endswith((".md", ".json"))}
     assert not any(str(tmp_path) in text or "/scratch" in text for text in texts.values())
+    config = json.loads(texts["config.json"])
+    assert config["separator"] == "/"
+    assert json.loads(texts["adapter/training_config.json"])["cache_dir"] == "cache"
     card = texts["README.md"]
     assert "| test.macro_f1 | 0.8125 |" in card
     assert f'model="{done.repo}"' in card
@@ -311,3 +316,23 @@ def test_a_run_without_a_model_is_refused(put, tmp_path):
 def test_a_name_the_hub_would_refuse_is_refused(put, tmp_path, name):
     with pytest.raises(RequestError, match="not a repository name"):
         put(tmp_path, repo=name)
+
+
+def test_a_model_without_a_licence_is_published_with_a_hint(alice, put, tmp_path):
+    run = make_run(tmp_path / "run")
+    (run / "plan.json").write_text(
+        json.dumps({"steps": [{"settings": {"places": [["alice/pages@0a1b", ""]]}}]})
+    )
+    said = []
+    done = put(run, progress=lambda p: said.append(p.text))
+    assert any("--licence ID" in text for text in said)
+    said.clear()
+    again = put(run, licence="apache-2.0", progress=lambda p: said.append(p.text))
+    assert not any("--licence" in text for text in said)
+    assert again.sha != done.sha
+    remote = Remote(alice, done.repo, "model")
+    card = remote.read_text(remote.state(), "README.md")
+    assert "license: apache-2.0" in card
+    assert "- alice/pages" in card
+    with pytest.raises(RequestError, match="stands in its card"):
+        put(make_dataset(tmp_path / "d"), licence="apache-2.0")

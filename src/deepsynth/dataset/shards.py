@@ -192,6 +192,7 @@ def write_shard(
             compression=compression,
             use_dictionary=False,
             write_statistics=False,
+            write_page_checksum=True,
         ) as writer:
             for rows, seen in _groups(shard, corpus, renderer, receipt):
                 if rows:

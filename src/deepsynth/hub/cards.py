@@ -80,7 +80,9 @@ def refuse_local_paths(texts: Mapping[str, str], folder: Path) -> None:
 
 
 def is_local_path(value: str) -> bool:
-    """Whether a string names a place on this machine rather than something on the Hub."""
-    return value.startswith(("/", "./", "../", "~", ".\\")) or bool(
-        re.match(r"[A-Za-z]:[\\/]", value)
-    )
+    """Whether a string names a place on this machine rather than something on the Hub.
+
+    A lone `/` or `..` among a model's settings is a character, not a place.
+    """
+    begins = value.startswith(("/", "./", "../", "~/", ".\\")) or re.match(r"[A-Za-z]:[\\/]", value)
+    return bool(begins) and bool(re.search(r"\w", value)) and "\n" not in value

@@ -28,6 +28,7 @@ def publish(
     transport: Literal["auto", "xet", "lfs"] = "auto",
     tag: str | None = None,
     revision_date: str | None = None,
+    licence: str | None = None,
     dry_run: bool = False,
 ) -> None:
     """Put a dataset or the model of a run on the Hugging Face Hub, as one verified commit.
@@ -42,6 +43,7 @@ def publish(
         transport: auto uses Xet where it can work and goes on over LFS where it fails.
         tag: Tag the commit, such as 2026-11; a tag that exists is never moved.
         revision_date: Publish under NAME-DATE, such as 2026-11.
+        licence: Of a model, such as apache-2.0; that of a dataset stands in its card.
         dry_run: Check everything, say what would be sent, change nothing.
     """
     from deepsynth.hub.publish import publish as put
@@ -54,6 +56,7 @@ def publish(
         transport=transport,
         tag=tag,
         revision_date=revision_date,
+        licence=licence,
         dry_run=dry_run,
         progress=show,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deepsynth import durable
-from deepsynth.errors import DataError, RunError
+from deepsynth.errors import DataError, RequestError, RunError
 from deepsynth.hub import cards
 from deepsynth.hub.journal import NAME as JOURNAL
 
@@ -17,6 +17,10 @@ CARD = "README.md"
 PRIVATE_ONLY = frozenset({"cc-by-nc-nd-4.0", "unknown", "other", ""})
 """Licences that do not say the data may be given to everyone."""
 
+_NO_LICENCE = (
+    "the card names no licence, so nobody else may use the model: --licence ID says one, such as "
+    "apache-2.0; it must suit the base model and the data"
+)
 # what a training run keeps for itself: resume points and optimiser, scheduler and sampler states
 _NEVER_FOLDERS = ("checkpoint-", "epoch_")
 _NEVER_FILES = (
@@ -29,7 +33,8 @@ _NEVER_FILES = (
     "events.out.tfevents",
 )
 # written by us or for us; a tokenizer's vocabulary may well contain something like a path
-_CONFIGURATION = ("config.json", ".yaml", ".md", "metadata.json")
+_SETTINGS = ("config.json", "base.json", "metadata.json")
+_CONFIGURATION = (*_SETTINGS, ".yaml", ".md")
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Content:
         card: Text of the card.
         manifest: The dataset's manifest; empty for models.
         private_why: Why it may not be public; empty when it may.
+        notice: Something to tell whoever publishes it; often empty.
     """
 
     kind: Literal["dataset", "model"]
@@ -61,6 +67,7 @@ class Content:
     card: str
     manifest: dict[str, Any] = field(default_factory=dict[str, Any])
     private_why: str = ""
+    notice: str = ""
 
     @property
     def bytes(self) -> int:
@@ -68,15 +75,17 @@ class Content:
         return sum(item.bytes for item in self.items)
 
 
-def read_content(path: Path, staging: Path, repo: str) -> Content:
+def read_content(path: Path, staging: Path, repo: str, licence: str | None = None) -> Content:
     """Read a dataset folder or a run folder, and check it against its own manifest.
 
     Args:
         path: A folder with `manifest.json` and `data/`, or a run folder with `model/`.
         staging: An empty folder for the files that are written for publishing.
         repo: `USER/NAME`, for the lines of a model's card that say how to load it.
+        licence: Of a model; that of a dataset stands in its card.
 
     Raises:
+        RequestError: A licence is given for a dataset.
         DataError: It is neither, or a file is not the one the manifest describes.
         RunError: The run has no model yet.
     """
@@ -85,8 +94,14 @@ def read_content(path: Path, staging: Path, repo: str) -> Content:
             "there is no such folder.", where=path, hint="Name a dataset folder or a run folder."
         )
     if (path / "resolved.yaml").exists():
-        return _model(path, staging, repo)
+        return _model(path, staging, repo, licence)
     if (path / MANIFEST).exists():
+        if licence is not None:
+            raise RequestError(
+                "the licence of a dataset stands in its card.",
+                where="--licence",
+                hint="Say it when the dataset is made: deepsynth generate ... --licence ID",
+            )
         return _dataset(path)
     raise DataError(
         "this is neither a dataset (no manifest.json) nor a run (no resolved.yaml).",
@@ -146,7 +161,7 @@ def _private_why(card: str, manifest: dict[str, Any]) -> str:
     return ""
 
 
-def _model(path: Path, staging: Path, repo: str) -> Content:
+def _model(path: Path, staging: Path, repo: str, licence: str | None) -> Content:
     from deepsynth.hub import model_card
 
     model = path / "model"
@@ -158,15 +173,15 @@ def _model(path: Path, staging: Path, repo: str) -> Content:
             where=path,
             hint=f"`deepsynth status {path}` shows how far it is; publish it when it is done.",
         )
-    facts = model_card.read_facts(path)
+    facts = model_card.read_facts(path, licence or "")
     items: list[Item] = []
     texts: dict[str, str] = {}
     for file in kept:
         name = file.relative_to(model).as_posix()
         if name == CARD:
             continue  # the trainer's own card knows less than ours
-        if file.name == "adapter_config.json":
-            file = model_card.stage_adapter_config(file, staging / name, facts)
+        if file.name.endswith(_SETTINGS):
+            file = model_card.stage_settings(file, staging / name, facts)
         if file.name.endswith(_CONFIGURATION):
             texts[name] = file.read_text(encoding="utf-8", errors="replace")
         items.append(_item(file, name))
@@ -178,7 +193,8 @@ def _model(path: Path, staging: Path, repo: str) -> Content:
     card = model_card.write(facts, repo)
     cards.refuse_local_paths({**texts, CARD: card}, path)
     why = _private_why(card, {}) if facts.licence else ""
-    return Content("model", path, tuple(items), card, {}, why)
+    notice = "" if facts.licence else _NO_LICENCE
+    return Content("model", path, tuple(items), card, {}, why, notice)
 
 
 def _belongs(path: Path) -> bool:

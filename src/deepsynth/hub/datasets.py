@@ -69,7 +69,9 @@ def _missing(name: str, owner: str, published: list[str]) -> DataError:
 
     there = ", ".join(published) or "nothing yet"
     known = list(known_sources())
-    near = get_close_matches(name, known, n=1) if name not in known else []
+    short = [repo.split("/")[1].removeprefix("deepsynth-") for repo in published]
+    mine = [repo.removesuffix("-images").replace("-", "_") for repo in short]
+    near = get_close_matches(name, [*mine, *known], n=1) if name not in known else []
     hint = f"Did you mean {near[0]}? " if near else ""
     hint += f"Published by {owner}: {there}."
     make = (near or [name])[0] if name != "all" else "mlsum_fr"

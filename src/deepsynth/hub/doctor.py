@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from deepsynth.checks import Finding, Severity
+from deepsynth.environments import managed_folder
 from deepsynth.errors import DeepSynthError
 from deepsynth.hub.account import Account
 from deepsynth.hub.caches import XET_ROOM, cache_folders, probe
@@ -212,9 +213,14 @@ def _token(account: Account) -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
-    ketos = shutil.which("ketos")
+    managed = managed_folder("htr") / "bin" / "ketos"
+    ketos = shutil.which("ketos") or (str(managed) if managed.is_file() else None)
     yield Finding(
-        Severity.INFO, "ketos", "ketos", f"found at {ketos}" if ketos else "not on the PATH"
+        Severity.INFO,
+        "ketos",
+        "ketos",
+        f"found at {ketos}" if ketos else "not here: jobs of family htr cannot run.",
+        "" if ketos else "deepsynth setup htr",
     )
     if find_spec("torch") is None:
         yield Finding(
@@ -232,5 +238,22 @@ def _devices() -> Iterator[Finding]:
         what = f"torch {torch.__version__} with {', '.join(sorted(names))}"
         yield Finding(Severity.INFO, "torch", "torch", what)
         return
-    what = f"torch {torch.__version__} without CUDA: training uses the processor"
-    yield Finding(Severity.INFO, "torch", "torch", what)
+    if shutil.which("nvidia-smi") is None:
+        what = f"torch {torch.__version__}, no NVIDIA GPU: training uses the processor"
+        yield Finding(Severity.INFO, "torch", "torch", what)
+        return
+    built = torch.version.cuda
+    yield Finding(
+        Severity.WARNING,
+        "torch",
+        "torch",
+        f"torch {torch.__version__} does not see the GPU of this machine: "
+        + (f"it is built for CUDA {built}." if built else "it is built for the processor only."),
+        "Compare `nvidia-smi` (driver, CUDA version) with https://pytorch.org/get-started/locally "
+        "and install the build that fits"
+        + (
+            "; CUDA_VISIBLE_DEVICES is empty."
+            if os.environ.get("CUDA_VISIBLE_DEVICES") == ""
+            else "."
+        ),
+    )

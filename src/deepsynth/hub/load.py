@@ -118,6 +118,7 @@ def find(spec: str, *, account: Account | None = None, retry: Retry = PATIENT) -
     rows: dict[str, int] = {}
     for file in list_wanted(remote, state, remote.read_json(state, MANIFEST), max_samples=_ALL):
         rows[file.split] = rows.get(file.split, 0) + (file.rows or 0)
+    durable.write_json(_refs(remote.repo) / _ref_name(revision), {"sha": state.head})
     return Found(remote.repo, state.head, rows)
 
 

@@ -42,6 +42,9 @@ folder = snapshot_download("{repo}")
 }
 
 
+_BASE = "base_model_name_or_path"
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a run says about its model.
@@ -51,7 +54,7 @@ class Facts:
         base_model: Hub name of the model it started from; empty when it was a local file.
         datasets: Hub names, or bare file names, of the data.
         languages: ISO 639 codes.
-        licence: As given in the job; empty when it was not.
+        licence: As given when publishing; empty when it was not.
         metrics: Final figures, by split and name.
         settings: Every setting with its value, paths reduced to file names.
     """
@@ -65,7 +68,7 @@ class Facts:
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-def read_facts(run: Path) -> Facts:
+def read_facts(run: Path, licence: str = "") -> Facts:
     """Read `resolved.yaml` and `metrics.json` of a run folder.
 
     Raises:
@@ -84,19 +87,19 @@ def read_facts(run: Path) -> Facts:
         raise RunError(
             "the run has no final figures, and a model is published with them.",
             where=run / "metrics.json",
-            hint=f"`deepsynth status {run}` shows how far it is; publish it when it is done.",
+            hint=f"They are made by `deepsynth evaluate {run}`; `deepsynth status {run}` shows how "
+            "far it is.",
         )
     base = _values(tree).get("model")
     data = settings.get("data")
     data = data if isinstance(data, dict) else {"path": data}
-    publish = settings.get("publish") or {}
-    languages = publish.get("language") or data.get("language") or ()
+    languages = data.get("language") or ()
     return Facts(
         family=family,
         base_model="" if not isinstance(base, str) or cards.is_local_path(base) else base,
-        datasets=tuple(_dataset_names(data)),
+        datasets=tuple(_dataset_names(data, run)),
         languages=(languages,) if isinstance(languages, str) else tuple(languages),
-        licence=publish.get("licence") or "",
+        licence=licence,
         metrics=metrics,
         settings=settings,
     )
@@ -111,15 +114,22 @@ def companions(run: Path, facts: Facts) -> dict[str, str]:
     }
 
 
-def stage_adapter_config(file: Path, target: Path, facts: Facts) -> Path:
-    """A copy of `adapter_config.json` whose base model is a Hub name, if it was a local path."""
-    config = json.loads(file.read_text(encoding="utf-8"))
-    base = config.get("base_model_name_or_path")
-    if not isinstance(base, str) or not cards.is_local_path(base):
+def stage_settings(file: Path, target: Path, facts: Facts) -> Path:
+    """The file, or a copy in which places on this machine are cut down to their last part.
+
+    The base model of an adapter becomes its Hub name, where it has one.
+    """
+    settings = durable.read_json(file)
+    if not isinstance(settings, dict):
         return file
-    config["base_model_name_or_path"] = facts.base_model or Path(base).name
+    staged = _without_paths(settings)
+    base = settings.get(_BASE)
+    if isinstance(base, str) and cards.is_local_path(base) and facts.base_model:
+        staged[_BASE] = facts.base_model
+    if staged == settings:
+        return file
     target.parent.mkdir(parents=True, exist_ok=True)
-    durable.write_text(target, _json(config))
+    durable.write_text(target, _json(staged))
     return target
 
 
@@ -193,11 +203,19 @@ def _without_paths(value: Any) -> Any:
     return value
 
 
-def _dataset_names(data: dict[str, Any]) -> Iterator[str]:
-    named = data.get("datasets")
-    for name in [*(named if isinstance(named, list) else []), data.get("path")]:
+def _dataset_names(data: dict[str, Any], run: Path) -> Iterator[str]:
+    """The data a job names; of datasets given by name, the repositories the plan found."""
+    plan = durable.read_json(run / "plan.json") or {}
+    found = [
+        str(place)
+        for step in plan.get("steps", [])
+        for place, _ in step.get("settings", {}).get("places", [])
+    ]
+    named = found or data.get("datasets")
+    for name in [*(named if isinstance(named, list) else []), data.get("hub"), data.get("path")]:
         if isinstance(name, str):
-            yield name.removeprefix("hub:").split("@")[0]
+            plain = name.removeprefix("hub:").split("@")[0]
+            yield plain.rstrip("/").split("/")[-1] if cards.is_local_path(plain) else plain
 
 
 def _flat(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -66,6 +66,7 @@ def publish(
     transport: Transport = "auto",
     tag: str | None = None,
     revision_date: str | None = None,
+    licence: str | None = None,
     dry_run: bool = False,
     progress: Report = silent,
     account: Account | None = None,
@@ -84,6 +85,7 @@ def publish(
         transport: auto takes Xet where it can work and goes on over LFS where it fails.
         tag: A tag for the commit; one that names another commit is never moved.
         revision_date: `2026-11`: publish under `NAME-2026-11`.
+        licence: Of a model, as the Hub writes it: `apache-2.0`; a dataset's stands in its card.
         dry_run: Check everything and say what would be sent.
         progress: Told of each step.
         account: Credentials; from the environment or `.env` by default.
@@ -102,7 +104,9 @@ def publish(
     name = preflight.repository(repo, account, retry)
     with tempfile.TemporaryDirectory(prefix="deepsynth-publish-") as staging:
         progress(Progress("preflight", f"reading {path}"))
-        content = read_content(path, Path(staging), name)
+        content = read_content(path, Path(staging), name, licence)
+        if content.notice:
+            progress(Progress("notice", content.notice))
         remote = Remote(account, name, content.kind, retry)
         mover = Mover(account, transport, retry, stall_seconds, progress)
         return _Publication(content, remote, mover, Path(staging)).run(private, tag, dry_run)

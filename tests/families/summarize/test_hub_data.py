@@ -119,6 +119,10 @@ def test_an_address_is_pinned_and_only_the_shards_needed_travel(
     shutil.rmtree(few.path / "data")
     main(few)
     assert rows_of(few)["train"] == 20
+    again = tmp_path / "again"
+    again.mkdir()
+    same = make_run(again, {"hub": f"{repo}@main", "max_train_samples": 20})
+    assert same.resolved.settings["data.revision"].value == sha
     assert hub.log() == []
 
 

@@ -16,6 +16,7 @@ from deepsynth.cli import run_command
 from deepsynth.errors import DeepSynthError
 from deepsynth.families import get_family
 from deepsynth.run import Run
+from tests.hub.folders import places_named
 
 ARTICLES = Path("examples/articles/articles.jsonl").resolve()
 
@@ -72,10 +73,13 @@ def test_adapter_and_merged_model_were_scored_again_in_another_process(done: Run
     assert export["identical"] == export["samples"] == 6
 
 
-def test_nothing_exported_or_shown_names_a_folder_of_this_machine(done: Run) -> None:
+def test_nothing_exported_or_shown_names_a_folder_of_this_machine(
+    done: Run, tmp_path: Path
+) -> None:
     for path in [*done.path.glob("model/*/*.json"), done.path / "report.html"]:
         assert str(done.path.parent) not in path.read_text(encoding="utf-8"), path
     assert not list(done.path.glob("model/**/optimizer*"))
+    assert places_named(done.path, tmp_path / "staging", str(Path(__file__).parents[3])) == []
 
 
 def test_checks_and_report_say_what_was_looked_at(done: Run) -> None:
