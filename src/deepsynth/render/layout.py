@@ -147,4 +147,4 @@ def draw_page(
         low -= darkness[w, INK]
         high -= after * darkness[w, INK]
         high += stride * darkness[w, INK_ROWS] + darkness[w, INK_CELLS]
-    return (high % _ADLER) << 16 | low % _ADLER
+    return int((high % _ADLER) << 16 | low % _ADLER)

@@ -38,7 +38,7 @@ class Typesetter:
         self._gap = settings.line_height // 2
         self._page = np.full((side, side // cell + 1), 255, np.uint8)
         self._page[:, 0] = 0
-        self._blank = zlib.adler32(self._page)
+        self._blank = zlib.adler32(self._page.tobytes())
         self._placed = np.zeros((side * side // 8, 3), np.int32)
 
     def pages(self, text: str) -> tuple[list[bytes], bool]:

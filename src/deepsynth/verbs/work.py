@@ -32,6 +32,7 @@ from deepsynth.families import Family, get_family
 from deepsynth.job import ResolvedJob, load_job, setting_names
 from deepsynth.run import Run, is_run
 from deepsynth.runners import get_runner, runner_of
+from deepsynth.runners.local import LocalRunner
 from deepsynth.storage.stores import as_url
 from deepsynth.verbs.findings import print_findings
 from deepsynth.verbs.locations import bring, keep, remember
@@ -317,12 +318,15 @@ def _do(run: Run, last: str | None, on: str | None, quiet: bool, beside: Path | 
         if (
             is_new
             and error.exit_code == EXIT_REQUEST
+            and isinstance(runner_of(run), LocalRunner)
             and not (run.has_receipts() or run.is_locked())
         ):
             # Nothing was made; a folder that only says so would stand in the way of the next try.
+            # One that leads to a site or a cluster stays: it is the way to what lies there.
             shutil.rmtree(run.path)
         if error.exit_code == EXIT_STOPPED:
-            error.hint = f"Go on: deepsynth run --resume {run.path}"
+            more = f"\n  {error.hint}" if error.hint else ""
+            error.hint = f"Go on: deepsynth run --resume {run.path}{more}"
         try:
             keep(run)
         except DeepSynthError as unkept:
