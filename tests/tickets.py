@@ -30,7 +30,13 @@ JOB: dict[str, Any] = {
     "family": "classify",
     "data": {"path": "tickets.csv"},
     "model": "scratch:tiny",
-    "train": {"epochs": 2, "batch_size": 4, "strategy": "steps", "every": 3},
+    "train": {
+        "epochs": 2,
+        "batch_size": 4,
+        "strategy": "steps",
+        "every": 3,
+        "early_stopping_patience": 99,
+    },
     "check": {"learn": False},
     "evaluation": {"bootstrap_samples": 100},
 }

@@ -8,12 +8,18 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 from deepsynth.errors import DeepSynthError
 from deepsynth.run import Run
 from deepsynth.training.callbacks import RunCallback, StopSwitch
-from deepsynth.training.checkpoints import is_complete, last_complete
+from deepsynth.training.checkpoints import is_complete, last_complete, train_from
 from tests import tickets
 from tests.runners.slurm.toy import make_run, shell
 
@@ -147,3 +153,30 @@ def test_signals_press_the_switch_and_nothing_else() -> None:
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("patience", [2, 3])
+def test_killed_after_early_stopping_had_ended_it_no_update_is_added(
+    run: Run, patience: int
+) -> None:
+    settings = {
+        "metric_for_best_model": "loss",
+        "greater_is_better": True,  # the first evaluation stays the best, so patience runs out
+        "num_train_epochs": 9,
+        "restore_callback_states_from_checkpoint": True,
+    }
+
+    def made() -> Trainer:
+        return trainer(run, StopSwitch(), EarlyStoppingCallback(patience), **settings)
+
+    train_from(made(), None)
+    checkpoint = last_complete(run.work("train"))
+    assert checkpoint is not None
+    assert checkpoint.name == f"checkpoint-{12 * (1 + patience)}"
+    again = made()
+    train_from(again, checkpoint)
+    assert again.state.global_step == 12 * (1 + patience)
+    assert again.state.best_global_step == 12
+    earlier = made()
+    train_from(earlier, checkpoint.with_name("checkpoint-24"))
+    assert earlier.state.global_step == 12 * (1 + patience)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from deepsynth import durable
 from deepsynth.errors import DeepSynthError, JobError, Stopped
 from deepsynth.training.adapters import BASE_FILE
-from deepsynth.training.checkpoints import is_complete, last_complete, updates_of
+from deepsynth.training.checkpoints import is_complete, last_complete, train_from, updates_of
 from deepsynth.training.config import TrainerConfig
 from deepsynth.training.vlm_data import PageSamples
 from deepsynth.training.vlm_session import Session, open_session
@@ -35,7 +35,7 @@ class TrainResult:
 
     Attributes:
         model: Folder of the adapter, or of the model after full fine-tuning.
-        metrics: Of the best checkpoint, with `updates` and `train_loss`.
+        metrics: Of the best checkpoint, with `updates` and the last `train_loss`.
         checkpoint: The checkpoint that was taken.
     """
 
@@ -164,7 +164,7 @@ def fit(
     """
     start = last_complete(folder) if resume else None
     try:
-        output = trainer.train(resume_from_checkpoint=str(start) if start else None)
+        train_from(trainer, start)
     except DeepSynthError as error:
         raise _in_its_own_words(error) from None
     # The process that saves marks a checkpoint as whole last; nobody looks for it before.
@@ -180,7 +180,8 @@ def fit(
             hint="Raise train.epochs if it made no update; else train again.",
         )
     metrics = best_metrics(trainer.state.log_history, checkpoint)
-    metrics |= {"updates": trainer.state.global_step, "train_loss": output.training_loss}
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    metrics |= {"updates": trainer.state.global_step, "train_loss": losses[-1]}
     if trainer.accelerator.is_main_process:
         export_checkpoint(session, checkpoint, target)
     return TrainResult(target, metrics, checkpoint)

@@ -318,6 +318,7 @@ def training_arguments(
         metric_for_best_model=best if validates else None,
         greater_is_better=best == "eval_rougeL" if validates else None,
         load_best_model_at_end=False,
+        restore_callback_states_from_checkpoint=True,
         logging_steps=max(1, updates // 100),
         logging_nan_inf_filter=False,
         prediction_loss_only=True,

@@ -44,7 +44,7 @@ from deepsynth.families.classify.prepared import (
 )
 from deepsynth.run import Run
 from deepsynth.training.callbacks import RunCallback, StopSwitch
-from deepsynth.training.checkpoints import is_complete, last_complete, updates_of
+from deepsynth.training.checkpoints import is_complete, last_complete, train_from, updates_of
 from deepsynth.training.sampling import EpochSampler
 
 CURVE_POINTS = 500
@@ -249,7 +249,7 @@ def main(run: Run) -> None:
     run.rewind_metrics("train", updates_of(checkpoint) if checkpoint else -1)
     if checkpoint:
         run.event("resumed", step="train", update=updates_of(checkpoint))
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    train_from(trainer, checkpoint)
     if switch.pressed:
         raise Stopped(f"stopped at update {trainer.state.global_step}; the checkpoint is saved.")
     best = best_checkpoint(work, trainer.state)
