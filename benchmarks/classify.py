@@ -171,7 +171,7 @@ def main() -> None:
     """Compare, print the table and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, default=ROOT / "examples/tickets/tickets.csv")
-    parser.add_argument("--epochs", type=float, default=3)
+    parser.add_argument("--epochs", type=float, default=6)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/classify.json")
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)

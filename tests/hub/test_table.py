@@ -1,5 +1,6 @@
 """Writes what the tests before it have seen to `docs/reference/hub-faults.md`."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,5 +32,10 @@ def test_the_page_is_written_when_every_case_ran():
         pytest.skip("not all cases ran")
     text = fault_table.page()
     assert "hf_alice" not in text
-    if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
+    if not PAGE.exists() or _outcomes(PAGE.read_text(encoding="utf-8")) != _outcomes(text):
         PAGE.write_text(text, encoding="utf-8")
+
+
+def _outcomes(text):
+    """The page without the amounts: where a kill falls is chance, and no reason for a change."""
+    return re.sub(r"\| [\d.]+ (?=\|)", "| ", text)
