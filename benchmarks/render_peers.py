@@ -1,14 +1,15 @@
 """Other ways from text to page images, each written as its users write it.
 
 Every class takes documents with `pages(text) -> list of PNG files`. All but the naive way draw
-pages of 1024 x 1024 greys in 16 px DejaVu Sans on 20 px lines, and encode with the same fast PNG
-writer as DeepSynth: what differs is how the text is drawn.
+pages of 1024 x 1024 greys in 16 px DejaVu Sans on 20 px lines, and are lent DeepSynth's fast PNG
+writer, so that what differs is how the text is drawn. One also shows a library's own PNG writer.
 """
 
 from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,19 @@ class PillowPages:
         return pages
 
 
-def _cut(ink: np.ndarray[Any, Any]) -> list[bytes]:
+def _lent(page: np.ndarray[Any, Any]) -> bytes:
+    return encode_grey(page, 8)
+
+
+def _own(page: np.ndarray[Any, Any]) -> bytes:
+    import pyvips
+
+    return pyvips.Image.new_from_array(page).pngsave_buffer(compression=1, filter="none")
+
+
+def _cut(
+    ink: np.ndarray[Any, Any], encode: Callable[[np.ndarray[Any, Any]], bytes] = _lent
+) -> list[bytes]:
     """Pages from one tall image of ink, cut between lines."""
     pages: list[bytes] = []
     room = SIDE - 2 * MARGIN
@@ -103,7 +116,7 @@ def _cut(ink: np.ndarray[Any, Any]) -> list[bytes]:
         page = np.full((SIDE, SIDE), 255, np.uint8)
         part = ink[top:bottom]
         page[MARGIN : MARGIN + len(part), MARGIN : MARGIN + part.shape[1]] -= part
-        pages.append(encode_grey(page, 8))
+        pages.append(encode(page))
         top = bottom
     return pages
 
@@ -134,6 +147,7 @@ class PangoCairo:
     """Pango through pangocffi and cairo."""
 
     name = "pangocffi + cairo"
+    _encode = staticmethod(_lent)
 
     def __init__(self, font: Path) -> None:
         import cairocffi
@@ -159,7 +173,14 @@ class PangoCairo:
         self._bridge.show_layout(self._cairo.Context(surface), self._layout)
         surface.flush()
         ink = np.frombuffer(surface.get_data(), np.uint8).reshape(height, surface.get_stride())
-        return _cut(ink[:, : SIDE - 2 * MARGIN])
+        return _cut(ink[:, : SIDE - 2 * MARGIN], self._encode)
+
+
+class PangoCairoOwnPng(PangoCairo):
+    """The same with the PNG writer of pyvips, at its fastest level."""
+
+    name = "pangocffi + cairo, PNG by pyvips"
+    _encode = staticmethod(_own)
 
 
 class ReportlabPdfium:
@@ -203,4 +224,4 @@ class ReportlabPdfium:
         return pages
 
 
-PEERS = (Naive, NaiveDejaVu, PillowPages, Pyvips, PangoCairo, ReportlabPdfium)
+PEERS = (Naive, NaiveDejaVu, PillowPages, Pyvips, PangoCairo, PangoCairoOwnPng, ReportlabPdfium)

@@ -11,6 +11,8 @@ import uharfbuzz
 from deepsynth.errors import DataError
 
 Array = np.ndarray[Any, Any]
+Glyph = tuple[int, int, int, int, int]
+"""Glyph, cluster, x, y and advance, the last three in 1/64 pixel."""
 hb: Any = uharfbuzz  # compiled, without type stubs
 
 
@@ -56,13 +58,13 @@ class Typeface:
         self._atlas_used = 0
         self.ink: Array = np.zeros((1024, 5), np.int32)
 
-    def shape(self, word: str) -> tuple[list[tuple[int, int, int, int, int]], int]:
-        """Glyphs of `word` as (glyph, cluster, x, y, advance) in 1/64 pixel, and its advance."""
+    def shape(self, word: str) -> tuple[list[Glyph], int]:
+        """Glyphs of `word`, and its advance in 1/64 pixel."""
         buffer = hb.Buffer()
         buffer.add_str(word)
         buffer.guess_segment_properties()
         hb.shape(self._font, buffer)
-        glyphs: list[tuple[int, int, int, int, int]] = []
+        glyphs: list[Glyph] = []
         x = 0
         for info, position in zip(buffer.glyph_infos, buffer.glyph_positions, strict=True):
             glyphs.append(

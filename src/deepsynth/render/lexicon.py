@@ -32,8 +32,11 @@ Array = np.ndarray[Any, Any]
 
 OTHER, LETTER, SPACE, LINE_BREAK = range(4)
 """What a character is: not for this path, part of a word, between words, between lines."""
+LETTERS = 1024
+"""Numbers of letters and ligatures there are."""
 UNKNOWN, JOINED = -(1 << 30), -(1 << 30) + 1
-"""Advances of a pair of letters not met yet, and of one that is more than the two letters."""
+"""Advances of a pair of letters not met yet, and of one that is more than the two letters. The sum
+of `JOINED` and a number stands for a pair that is one glyph, the ligature of that number."""
 COUNT, USED, KEYS = range(3)
 """Of the state: words, bytes of the pool and characters of the keys in use."""
 PLACE, START, END, IS_LINE = range(4)
@@ -51,8 +54,8 @@ class Tables(NamedTuple):
     Attributes:
         kind: (65536,) what each character is.
         letter: (65536,) number of each letter met, 0 when not.
-        glyph: Row of `ink` of each letter.
-        advance: (letters, letters) advance in 1/64 pixel before each next letter; 0 ends a word.
+        glyph: Row of `ink` of each letter and ligature.
+        advance: (`LETTERS`, `LETTERS`) advance in 1/64 pixel before each next one; 0 ends a word.
         ink: Ink boxes of the glyphs, see `Typeface`.
         atlas: Their coverage.
         canvas: (rows, columns) to draw on; clear between words.
@@ -148,7 +151,7 @@ def keep_word(
     length = last - first
     if used + (bottom - top) * length > len(pool):
         return -1
-    darkness[:] = 0
+    sum_ink = sum_rows = sum_cells = np.int64(0)
     for r in range(top, bottom):
         ink = canvas[r, first * pixels : last * pixels]
         kept = pool[used : used + length]
@@ -161,12 +164,16 @@ def keep_word(
                 low = (np.int32(ink[np.uintp(2) * c + np.uintp(1)]) * 15 + 127) // 255
                 kept[c] = 255 - (high << 4 | low)
         ink[:] = 0
+        # Narrow numbers: a row of a word is far from filling them.
+        dark = by_cell = np.uint32(0)
         for c in range(np.uintp(length)):
-            dark = np.int64(255 - kept[c])
-            darkness[INK] += dark
-            darkness[INK_ROWS] += (r - top) * dark
-            darkness[INK_CELLS] += np.int64(c) * dark
+            dark += np.uint32(255 - kept[c])
+            by_cell += np.uint32(c) * np.uint32(255 - kept[c])
+        sum_ink += dark
+        sum_rows += (r - top) * np.int64(dark)
+        sum_cells += by_cell
         used += length
+    darkness[INK], darkness[INK_ROWS], darkness[INK_CELLS] = sum_ink, sum_rows, sum_cells
     word[TOP] = top
     word[BOTTOM] = bottom
     word[LEFT] = first - origin // pixels
@@ -216,6 +223,21 @@ def remember(t: Tables, codes: Array, start: int, end: int, number: int) -> None
 
 
 @_compile
+def _letter_at(letter: Array, advance: Array, codes: Array, at: int, end: int) -> tuple[Any, int]:
+    """The number of the letter or longest ligature at `at` (0: not met yet), and where it ends."""
+    # Not the whole of the tables: handing over all of them costs more than what is done here.
+    number = letter[codes[at]]
+    at += 1
+    while number and at < end:
+        step = advance[number, letter[codes[at]]]
+        if step <= JOINED or step > JOINED + LETTERS:
+            break
+        number = step - JOINED
+        at += 1
+    return number, at
+
+
+@_compile
 def _draw_new(
     t: Tables,
     codes: Array,
@@ -232,22 +254,23 @@ def _draw_new(
     number = t.state[COUNT]
     if end - start > _LONGEST or number >= len(t.spans):
         return -1
-    x = 0
-    for i in range(start, end):
-        first = t.letter[codes[i]]
-        second = t.letter[codes[i + 1]] if i + 1 < end else 0
-        if first == 0 or (second == 0 and i + 1 < end):
+    letter, advance, glyph = t.letter, t.advance, t.glyph
+    x = glyphs = 0
+    after, at = _letter_at(letter, advance, codes, start, end)
+    while after:
+        first = after
+        after, at = _letter_at(letter, advance, codes, at, end) if at < end else (0, end + 1)
+        step = advance[first, after]
+        if step <= JOINED + LETTERS:
             return -1
-        step = t.advance[first, second]
-        if step <= JOINED:
-            return -1
-        places[i - start, 0] = t.glyph[first]
-        places[i - start, 1] = x
-        places[i - start, 2] = 0
+        places[glyphs, 0] = glyph[first]
+        places[glyphs, 1] = x
+        places[glyphs, 2] = 0
+        glyphs += 1
         x += step
-    if x > widest:
-        return -1
-    if not draw_word(places[: end - start], t.ink, t.atlas, t.canvas, origin, baseline, box):
+    if at <= end or x > widest:
+        return -1  # a letter not met yet, or a word for more than one line
+    if not draw_word(places[:glyphs], t.ink, t.atlas, t.canvas, origin, baseline, box):
         t.canvas[:] = 0
         return -1
     word, darkness = t.words[number], t.darkness[number]
