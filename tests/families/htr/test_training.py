@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -298,6 +299,10 @@ def test_the_card_is_valid_and_the_archive_the_same_every_time(base: Run, tmp_pa
     about = About("demo_transcription_v1", ["A. Scribe"], "CC-BY-4.0", ["fra"], ["Latn"])
     first = write_archive(base, about, tmp_path / "a").read_bytes()
     assert write_archive(base, about, tmp_path / "b").read_bytes() == first
+    with zipfile.ZipFile(tmp_path / "a" / "demo_transcription_v1.zip") as archive:
+        found = {name: archive.read(name) for name in archive.namelist()}
+    assert len(found) == 5
+    assert not [name for name, data in found.items() if str(base.path.parent).encode() in data]
     front = (tmp_path / "a" / "demo_transcription_v1.md").read_text(encoding="utf-8")
     metadata = yaml.safe_load(front.split("---")[1])
     final = base.final_metrics()
