@@ -7,8 +7,8 @@ Needs the environment `deepsynth setup htr` builds. Every measurement is a proce
 all it starts, the two ways take turns, and processor seconds are counted, start-up included.
 Training is measured until the validation pages reach the target error rate for the first time,
 from the same base model on the same compiled lines: plain `ketos train` with its defaults, `ketos
-train` with the batch size and the learning rate our presets choose, and our job; on few lines,
-where starting up is a third of ours, and on more. Writes benchmarks/results/htr.json.
+train` with the batch size and the learning rate our presets choose, and our job; on 20 pages
+and on 100. Writes benchmarks/results/htr.json.
 """
 
 from __future__ import annotations

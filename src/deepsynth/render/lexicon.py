@@ -164,14 +164,12 @@ def keep_word(
                 low = (np.int32(ink[np.uintp(2) * c + np.uintp(1)]) * 15 + 127) // 255
                 kept[c] = 255 - (high << 4 | low)
         ink[:] = 0
-        # Narrow numbers: a row of a word is far from filling them.
-        dark = by_cell = np.uint32(0)
+        dark = np.int64(0)
         for c in range(np.uintp(length)):
-            dark += np.uint32(255 - kept[c])
-            by_cell += np.uint32(c) * np.uint32(255 - kept[c])
+            dark += np.int64(255 - kept[c])
+            sum_cells += np.int64(c) * np.int64(255 - kept[c])
         sum_ink += dark
-        sum_rows += (r - top) * np.int64(dark)
-        sum_cells += by_cell
+        sum_rows += (r - top) * dark
         used += length
     darkness[INK], darkness[INK_ROWS], darkness[INK_CELLS] = sum_ink, sum_rows, sum_cells
     word[TOP] = top
