@@ -50,7 +50,7 @@ def measure(way: str, data: Path, epochs: float) -> dict[str, Any]:
         set_seed,
     )
 
-    from deepsynth.dataset.collection import read_path
+    from deepsynth.data.collection import read_path
     from deepsynth.families.classify.inference import probabilities
     from deepsynth.families.classify.job import ClassifyJob
     from deepsynth.families.classify.metrics import figures

@@ -32,13 +32,13 @@ import pyarrow as pa
 import yaml
 
 from deepsynth import durable
-from deepsynth.environments import managed_folder
 from deepsynth.families import get_family
-from deepsynth.families.htr.ground_truth import read_page, scan_folder
+from deepsynth.families.htr.ground_truth.pages import read_page, scan_folder
 from deepsynth.families.htr.prepared import read_manifest
 from deepsynth.families.htr.synthetic import demo_font, write_pages
-from deepsynth.job import load_job
-from deepsynth.run import Run
+from deepsynth.job.job import load_job
+from deepsynth.run.environments import managed_folder
+from deepsynth.run.run import Run
 from deepsynth.runners.local import LocalRunner
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,7 +47,7 @@ LIMIT_SECONDS = 1800
 OURS = """
 import sys
 from pathlib import Path
-from deepsynth.families.htr.compile import compile_split
+from deepsynth.families.htr.lines.compile import compile_split
 compile_split([Path(name) for name in sys.argv[2:]], Path(sys.argv[1]), allow_lost=10**6)
 """
 CHECK = """
@@ -175,7 +175,7 @@ def train_on(folder: Path, model: Path, pages: int, rounds: int) -> dict[str, An
             argv += ["--resize", "union", "-o", str(folder / f"plain{pages}-{number}{len(extra)}")]
             argv += ["-e", str(folder / "e.txt"), data["train"]]
             ways[way].append(until(argv, lambda log: min(log_cers(log), default=1) <= TARGET_CER))
-        argv = [python, "-m", "deepsynth.families.htr.train", str(run.path)]
+        argv = [python, "-m", "deepsynth.families.htr.kraken.train", str(run.path)]
         ways["ours"].append(
             until(
                 argv,

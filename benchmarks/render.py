@@ -30,12 +30,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deepsynth.dataset import schema as columns
-from deepsynth.dataset.sources.corpus import Row
+from deepsynth.data.corpus import Row
 from deepsynth.durable import sha256_file, write_json
-from deepsynth.render.fonts import find_fonts
-from deepsynth.render.renderer import Document, Renderer
-from deepsynth.render.settings import PageSettings
+from deepsynth.pages import schema as columns
+from deepsynth.pages.render.fonts import find_fonts
+from deepsynth.pages.render.renderer import Document, Renderer
+from deepsynth.pages.render.settings import PageSettings
 from render_peers import PEERS, Naive
 
 ROOT = Path(__file__).parent
@@ -193,7 +193,7 @@ def scripts(rounds: int) -> dict[str, float]:
 
 def wall(texts: list[str]) -> dict[str, float]:
     """Documents per second of wall time of the whole command, on one worker and on two."""
-    from deepsynth.generate.generate import generate
+    from deepsynth.pages.generate import generate
 
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:

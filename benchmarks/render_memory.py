@@ -12,10 +12,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from deepsynth.dataset.shards import DATA, RECEIPTS, ShardRange, write_shard
-from deepsynth.dataset.sources.corpus import Row
-from deepsynth.render.renderer import Renderer
-from deepsynth.render.settings import PageSettings
+from deepsynth.data.corpus import Row
+from deepsynth.pages.render.renderer import Renderer
+from deepsynth.pages.render.settings import PageSettings
+from deepsynth.pages.shards import DATA, RECEIPTS, ShardRange, write_shard
 
 ARTICLES = Path(__file__).parent.parent / "examples" / "articles" / "articles.jsonl"
 

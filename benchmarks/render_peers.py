@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from deepsynth.render.png import encode_grey
+from deepsynth.pages.render.png import encode_grey
 
 SIDE, MARGIN, SIZE, LINE = 1024, 32, 16, 20
 

@@ -3,7 +3,8 @@
 The job sleeps for one second and writes a file. By hand: rsync there, `sbatch`, ask `squeue`
 every half second, read the log, rsync back. Ours does the same, and verifies what was sent and
 fetched, writes receipts, and survives what the shell script does not. `plain` runs the site's own
-program; `steps` runs it through `python -m deepsynth.step`, with an interpreter start on the node.
+program; `steps` runs it through `python -m deepsynth.run.step`, with an interpreter start on the
+node.
 
     python benchmarks/slurm_overhead.py [--rounds 5]
 

@@ -96,7 +96,7 @@ def processor() -> Any:
     """The real geometry over a small tokenizer: 257 tokens for a page of 1024 pixels."""
     from transformers import DeepseekOcr2ImageProcessorPil, DeepseekOcr2Processor
 
-    from deepsynth.training.vlm_tiny import tiny_tokenizer
+    from deepsynth.families.summarize.tiny_model import tiny_tokenizer
 
     texts = ARTICLES.read_text(encoding="utf-8").splitlines()
     return DeepseekOcr2Processor(
@@ -115,10 +115,10 @@ def build(way: str, args: argparse.Namespace, device: str) -> tuple[Any, Any, An
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForImageTextToText
 
+    from deepsynth.families.summarize.config import LoraSettings
+    from deepsynth.families.summarize.lora import place_lora
+    from deepsynth.families.summarize.vlm_model import page_view
     from deepsynth.training import get_lora_preset
-    from deepsynth.training.config import LoraSettings
-    from deepsynth.training.lora import place_lora
-    from deepsynth.training.vlm_model import page_view
     from deepsynth.training.vlm_reference import reference_config
 
     made = processor()
@@ -144,7 +144,7 @@ def run_naive(args: argparse.Namespace, device: str) -> dict[str, Any]:
     """Read, process, forward, backward, update: one after the other."""
     import torch
 
-    from deepsynth.training.vlm_data import PageCollator, PageSamples
+    from deepsynth.families.summarize.vlm_data import PageCollator, PageSamples
 
     model, made, view = build("naive", args, device)
     samples = PageSamples(documents(args.samples), "articles")
@@ -174,17 +174,17 @@ def run_trainer(way: str, args: argparse.Namespace, device: str) -> dict[str, An
     import torch
     from transformers import PrinterCallback, Trainer, TrainerCallback
 
-    from deepsynth.training.config import TrainerConfig
-    from deepsynth.training.recommend import filled
-    from deepsynth.training.vlm_data import PageCollator, PageSamples
-    from deepsynth.training.vlm_features import (
+    from deepsynth.families.summarize.config import TrainerConfig
+    from deepsynth.families.summarize.recommend import filled
+    from deepsynth.families.summarize.vlm_data import PageCollator, PageSamples
+    from deepsynth.families.summarize.vlm_features import (
         FeatureStore,
         encode_pages,
         page_encoder,
         plain_model,
         release_encoder,
     )
-    from deepsynth.training.vlm_trainer import VlmTrainer, training_arguments
+    from deepsynth.families.summarize.vlm_trainer import VlmTrainer, training_arguments
 
     class InOrder(VlmTrainer):
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:

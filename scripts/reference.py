@@ -16,7 +16,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 import deepsynth.errors
-import deepsynth.run
+import deepsynth.run.run
 from deepsynth.cli import build_app
 from deepsynth.families import family_names, get_family
 
@@ -98,7 +98,7 @@ def pages() -> dict[str, str]:
     """All generated pages by file name."""
     return {
         "command-line.md": command_line(),
-        "run-folder.md": doc_page("The run folder", deepsynth.run),
+        "run-folder.md": doc_page("The run folder", deepsynth.run.run),
         "errors.md": doc_page("Errors and exit codes", deepsynth.errors),
         **{f"job-{name}.md": settings_of(name) for name in family_names()},
     }

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 
 _WORDS = {
     "complaint": "broken late angry refund never lost damaged wrong awful waited",

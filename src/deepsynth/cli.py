@@ -14,10 +14,11 @@ from deepsynth import __version__
 from deepsynth.errors import EXIT_FAILED, EXIT_REQUEST, EXIT_STOPPED, DeepSynthError
 from deepsynth.families.htr import cli as htr
 from deepsynth.families.summarize import cli as summarize
-from deepsynth.generate import cli as generate
 from deepsynth.hub import cli as hub
+from deepsynth.pages import cli as generate
 from deepsynth.runners.slurm import cli as slurm
-from deepsynth.verbs import flyte, groups, look, make, system, train, work
+from deepsynth.terminal import groups
+from deepsynth.verbs import flyte, look, make, system, train, work
 
 _GROUPS = {
     groups.BEGIN: (make.init, make.predict),

@@ -14,7 +14,7 @@ from deepsynth.checks.report import (
     write_findings,
 )
 from deepsynth.errors import DataError
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 
 INFO = Finding(Severity.INFO, "a-fact", "data", "It is so.")
 WARNING = Finding(Severity.WARNING, "a-doubt", "a.csv:3", "Not good.", "Mend it.", ("x", "é"))

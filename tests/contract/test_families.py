@@ -12,12 +12,12 @@ import pytest
 
 import deepsynth
 from deepsynth.cli import run_command
-from deepsynth.environments import get_environment
 from deepsynth.families import family_names, get_family
-from deepsynth.job import Job, ResolvedJob, load_job, setting_names
-from deepsynth.receipts import has_receipt
-from deepsynth.run import Run
-from deepsynth.status import run_state
+from deepsynth.job.job import Job, ResolvedJob, load_job, setting_names
+from deepsynth.run.environments import get_environment
+from deepsynth.run.receipts import has_receipt
+from deepsynth.run.run import Run
+from deepsynth.run.status import run_state
 from tests import tickets
 from tests.hub.folders import places_named
 from tests.tickets import kinds

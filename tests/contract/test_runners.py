@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from deepsynth.errors import DeepSynthError, Stopped
-from deepsynth.run import Run
+from deepsynth.run.run import Run
+from deepsynth.run.status import run_state
 from deepsynth.runners import _RUNNERS, Runner, get_runner
-from deepsynth.status import run_state
 from tests.runners.slurm.toy import counted, counting, make_run, shell
 from tests.tickets import kinds, wait_until
 
@@ -48,7 +48,7 @@ ELSEWHERE = {"slurm": "tests/runners/slurm"}
 DRIVER = """
 import sys
 from pathlib import Path
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 from deepsynth.runners import get_runner
 run = Run(Path(sys.argv[2]))
 get_runner(sys.argv[1]).run(run, run.plan.steps, lambda: None)
@@ -225,7 +225,7 @@ def training(run: Run, name: str) -> bool:
 def drive(on: str, run: Run) -> subprocess.Popen[bytes]:
     """Run it in a process of its own, as a second terminal would."""
     script = (
-        "import signal; from deepsynth.execution import raise_stopped\n"
+        "import signal; from deepsynth.run.execution import raise_stopped\n"
         "signal.signal(signal.SIGTERM, raise_stopped)\n"
     )
     return subprocess.Popen(

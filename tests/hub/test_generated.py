@@ -13,7 +13,7 @@ from tests.hub.conftest import QUICK
 
 @pytest.mark.slow
 def test_a_generated_dataset_is_published_and_comes_back(alice, repo, tmp_path):
-    from deepsynth.generate.generate import generate
+    from deepsynth.pages.generate import generate
 
     texts = tmp_path / "articles.jsonl"
     row = {"text": "Le conseil a voté le budget. " * 20, "summary": "Le budget est voté."}

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from cyclopts import App
 
-from deepsynth.dataset.sources.registry import known_sources
+from deepsynth.data.registry import known_sources
 from deepsynth.hub import cli
 from deepsynth.hub.account import Account
 

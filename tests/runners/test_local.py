@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deepsynth.errors import RequestError, RunError
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 from deepsynth.runners import get_runner
 from deepsynth.runners.local import LocalRunner
 from tests.runners.slurm.toy import make_run, shell
@@ -39,7 +39,7 @@ def test_what_does_not_end_is_told_with_the_last_resort(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = (
-        "import signal, sys, time; from pathlib import Path; from deepsynth.run import Run\n"
+        "import signal, sys, time; from pathlib import Path; from deepsynth.run.run import Run\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "with Run(Path(sys.argv[1])).lock():\n    print('mine', flush=True); time.sleep(60)\n"
     )
@@ -62,7 +62,7 @@ def test_what_does_not_end_is_told_with_the_last_resort(
 def test_a_log_is_followed_until_the_run_ends(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", shell("first", "echo one; sleep 0.5; echo two"))
     script = (
-        "import sys; from pathlib import Path; from deepsynth.run import Run\n"
+        "import sys; from pathlib import Path; from deepsynth.run.run import Run\n"
         "from deepsynth.runners import get_runner\n"
         "run = Run(Path(sys.argv[1])); get_runner('local').run(run, run.plan.steps, lambda: None)\n"
     )

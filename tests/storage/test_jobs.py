@@ -9,12 +9,13 @@ import obstore
 import pytest
 import yaml
 
-from deepsynth import durable, receipts, storage
-from deepsynth.execution import execute
+from deepsynth import durable, storage
 from deepsynth.families import get_family
 from deepsynth.families.htr.synthetic import demo_font, write_pages
-from deepsynth.job import load_job
-from deepsynth.run import Run
+from deepsynth.job.job import load_job
+from deepsynth.run import receipts
+from deepsynth.run.execution import execute
+from deepsynth.run.run import Run
 from deepsynth.storage.stores import join, open_store
 from tests import tickets
 

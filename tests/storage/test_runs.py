@@ -10,7 +10,7 @@ import pytest
 
 from deepsynth import durable, storage
 from deepsynth.errors import RunError
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 from deepsynth.storage.stores import join
 from deepsynth.verbs.locations import MARK, keep
 from tests import tickets

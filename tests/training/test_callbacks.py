@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from deepsynth.errors import DeepSynthError
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 from deepsynth.training.callbacks import RunCallback, StopSwitch
 from deepsynth.training.checkpoints import is_complete, last_complete, train_from
 from tests import tickets

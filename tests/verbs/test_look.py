@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deepsynth import durable
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 from tests.runners.slurm.toy import make_run, shell
 
 Command = Callable[..., Any]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from deepsynth.run import Run, is_run
+from deepsynth.run.run import Run, is_run
 from deepsynth.verbs.work import _print_result
 from tests.tickets import JOB, deepsynth, environment, tickets, write_csv, write_job
 

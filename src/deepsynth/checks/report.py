@@ -9,7 +9,7 @@ from typing import Any
 from deepsynth import durable
 from deepsynth.checks.finding import Finding, Severity
 from deepsynth.errors import DataError
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 
 FINDINGS = "findings.json"
 

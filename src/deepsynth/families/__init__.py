@@ -11,11 +11,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepsynth.job import Job, Recommendation, ResolvedJob, with_local_copies
-from deepsynth.step import Plan
+from deepsynth.job.job import Job, Recommendation, ResolvedJob, with_local_copies
+from deepsynth.run.step import Plan
 
 if TYPE_CHECKING:
-    from deepsynth.run import Run
+    from deepsynth.run.run import Run
 
 _FAMILIES = {
     "summarize": "deepsynth.families.summarize",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from deepsynth.verbs import groups
+from deepsynth.terminal import groups
 
 if TYPE_CHECKING:
     from deepsynth.hub.transfer import Progress

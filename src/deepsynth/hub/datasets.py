@@ -65,7 +65,7 @@ def resolve_datasets(
 
 
 def _missing(name: str, owner: str, published: list[str]) -> DataError:
-    from deepsynth.dataset.sources.registry import known_sources
+    from deepsynth.data.registry import known_sources
 
     there = ", ".join(published) or "nothing yet"
     known = list(known_sources())

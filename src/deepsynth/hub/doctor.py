@@ -11,13 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from deepsynth.checks import Finding, Severity
-from deepsynth.environments import managed_folder
 from deepsynth.errors import DeepSynthError
 from deepsynth.hub.account import Account
 from deepsynth.hub.caches import XET_ROOM, cache_folders, probe
 from deepsynth.hub.preflight import token_role
 from deepsynth.hub.remote import whoami
 from deepsynth.hub.retry import Retry
+from deepsynth.run.environments import managed_folder
 
 LOW_BYTES = 5 << 30
 CLOCK_SECONDS = 120

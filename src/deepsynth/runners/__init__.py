@@ -10,8 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from deepsynth.run import Run
-from deepsynth.step import Step
+from deepsynth.run.run import Run
+from deepsynth.run.step import Step
 
 _RUNNERS = {
     "local": "deepsynth.runners.local",

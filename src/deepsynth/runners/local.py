@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from deepsynth.errors import RequestError, RunError
-from deepsynth.execution import GRACE_SECONDS, command_line, execute
-from deepsynth.run import Run
-from deepsynth.step import Step
+from deepsynth.run.execution import GRACE_SECONDS, command_line, execute
+from deepsynth.run.run import Run
+from deepsynth.run.step import Step
 
 
 class LocalRunner:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deepsynth import durable
-from deepsynth.environments import managed_folder
+from deepsynth.run.environments import managed_folder
 from deepsynth.storage.failure import LocationError, StorageError, explained
 from deepsynth.storage.publishing import read_publication
 from deepsynth.storage.stores import is_url, join, last_name, open_store

@@ -9,18 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepsynth.training.config import TrainerConfig
-    from deepsynth.training.lora_presets import LORA_PRESETS, LoraPreset, get_lora_preset
-    from deepsynth.training.recommend import recommended
-    from deepsynth.training.vlm import TrainResult, VlmTraining, create_trainer
+    from deepsynth.families.summarize.config import TrainerConfig
+    from deepsynth.families.summarize.fit import TrainResult, VlmTraining, create_trainer
+    from deepsynth.families.summarize.lora_presets import LORA_PRESETS, LoraPreset, get_lora_preset
+    from deepsynth.families.summarize.recommend import recommended
 
 _PLACES = {
     "LORA_PRESETS": "lora_presets",
     "LoraPreset": "lora_presets",
-    "TrainResult": "vlm",
+    "TrainResult": "fit",
     "TrainerConfig": "config",
-    "VlmTraining": "vlm",
-    "create_trainer": "vlm",
+    "VlmTraining": "fit",
+    "create_trainer": "fit",
     "get_lora_preset": "lora_presets",
     "recommended": "recommend",
 }
@@ -40,4 +40,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    return getattr(import_module(f"deepsynth.families.summarize.{_PLACES[name]}"), name)

@@ -12,7 +12,7 @@ import torch.distributed as group
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from deepsynth.errors import DeepSynthError
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 from deepsynth.training.checkpoints import mark_complete
 
 _CURVE = ("loss", "grad_norm", "learning_rate", "epoch")

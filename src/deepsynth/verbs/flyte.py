@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from deepsynth.verbs import groups
+from deepsynth.terminal import groups
 
 
 def deploy(
@@ -31,8 +31,8 @@ def deploy(
     ```
     """
     from deepsynth.families import get_family
-    from deepsynth.job import load_job
-    from deepsynth.run import Run
+    from deepsynth.job.job import load_job
+    from deepsynth.run.run import Run
     from deepsynth.runners.flyte.deploying import deploy_run
 
     loaded = load_job(job, overrides)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deepsynth import durable, storage
 from deepsynth.errors import RunError
-from deepsynth.run import Run, is_run
+from deepsynth.run.run import Run, is_run
 from deepsynth.storage.stores import last_name
 
 HERE = Path("runs")

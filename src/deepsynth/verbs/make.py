@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from deepsynth.errors import RequestError
 from deepsynth.families import family_names, get_family
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 
 
 def init(

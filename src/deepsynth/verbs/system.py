@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from deepsynth.checks import Severity, worst
 from deepsynth.errors import RequestError
-from deepsynth.verbs.findings import print_findings
+from deepsynth.terminal.findings import print_findings
 
 Site = Annotated[str | None, Parameter(help="A site of sites.yaml instead of this machine.")]
 
@@ -78,7 +78,7 @@ def setup(
 
         lock = None
         if environment == "htr":
-            from deepsynth.families.htr.environment import LOCK as lock
+            from deepsynth.families.htr.kraken.environment import LOCK as lock
         site = load_site(on, Path.cwd())
         print(install(site, name=environment or "this", lock=lock, offline=offline))
         return 0
@@ -88,7 +88,7 @@ def setup(
             where=environment or "setup",
             hint="deepsynth setup htr, or deepsynth setup --on SITE",
         )
-    from deepsynth.families.htr.environment import setup_htr
+    from deepsynth.families.htr.kraken.environment import setup_htr
 
     print(f"Kraken is ready: {setup_htr().python}")
     return 0

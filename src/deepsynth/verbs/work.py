@@ -18,7 +18,6 @@ from rich.console import Console
 
 from deepsynth.checks import Finding, Severity, worst
 from deepsynth.checks.report import by_severity, measured_findings, read_findings
-from deepsynth.display import RunDisplay
 from deepsynth.errors import (
     EXIT_REQUEST,
     EXIT_STOPPED,
@@ -27,14 +26,15 @@ from deepsynth.errors import (
     RunError,
     StepFailed,
 )
-from deepsynth.execution import raise_stopped
 from deepsynth.families import Family, get_family
-from deepsynth.job import ResolvedJob, load_job, setting_names
-from deepsynth.run import Run, is_run
+from deepsynth.job.job import ResolvedJob, load_job, setting_names
+from deepsynth.run.execution import raise_stopped
+from deepsynth.run.run import Run, is_run
 from deepsynth.runners import get_runner, runner_of
 from deepsynth.runners.local import LocalRunner
 from deepsynth.storage.stores import as_url
-from deepsynth.verbs.findings import print_findings
+from deepsynth.terminal.display import RunDisplay
+from deepsynth.terminal.findings import print_findings
 from deepsynth.verbs.locations import bring, keep, remember
 
 Runs = Annotated[

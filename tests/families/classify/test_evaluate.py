@@ -13,7 +13,7 @@ from deepsynth.families.classify.evaluate import check_same_score, confident_mis
 from deepsynth.families.classify.inference import load_trained, probabilities
 from deepsynth.families.classify.prepared import Split, read_labels, read_split
 from deepsynth.families.classify.train import balanced_weights
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 
 
 def test_a_millionth_of_accuracy_is_the_limit() -> None:

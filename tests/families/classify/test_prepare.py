@@ -8,7 +8,7 @@ import pytest
 
 from deepsynth import durable
 from deepsynth.checks import Severity
-from deepsynth.dataset.table import Table
+from deepsynth.data.table import Table
 from deepsynth.errors import DataError
 from deepsynth.families.classify.job import ClassifyJob
 from deepsynth.families.classify.prepare import Prepared, prepare, write_prepared

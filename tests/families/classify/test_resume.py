@@ -14,8 +14,8 @@ import pytest
 
 from deepsynth import durable
 from deepsynth.cli import run_command
-from deepsynth.run import Run
-from deepsynth.status import run_state
+from deepsynth.run.run import Run
+from deepsynth.run.status import run_state
 from tests.tickets import (
     curve,
     deepsynth,
@@ -169,7 +169,7 @@ def tamper(run: Path) -> None:
 def test_a_model_that_scores_otherwise_after_loading_fails_the_step(copied: Path) -> None:
     tamper(copied)
     done = subprocess.run(
-        [sys.executable, "-m", "deepsynth.step", str(copied), "evaluate"],
+        [sys.executable, "-m", "deepsynth.run.step", str(copied), "evaluate"],
         env=environment(),
         capture_output=True,
         text=True,

@@ -45,7 +45,7 @@ def alto_folder(tmp_path: Path, pages_made_once: Path) -> Path:
 @pytest.fixture(scope="session")
 def kraken() -> Callable[..., str]:
     """Runs Python in the managed environment, which is built once if it is not there."""
-    from deepsynth.families.htr.environment import setup_htr
+    from deepsynth.families.htr.kraken.environment import setup_htr
 
     environment = setup_htr()
 

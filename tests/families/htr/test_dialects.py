@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from deepsynth.errors import MissingDependency, RequestError, StepFailed
-from deepsynth.families.htr.advice import advise
-from deepsynth.families.htr.dialects import DIALECTS, dialect_of, train_command
 from deepsynth.families.htr.job import HtrJob
-from deepsynth.families.htr.site import best_of, find_dialect, read_log_line
+from deepsynth.families.htr.kraken.advice import advise
+from deepsynth.families.htr.kraken.dialects import DIALECTS, dialect_of, train_command
+from deepsynth.families.htr.kraken.site import best_of, find_dialect, read_log_line
 
 
 def job(**changes) -> HtrJob:

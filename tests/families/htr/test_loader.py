@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deepsynth.families.htr.compile import compile_split
+from deepsynth.families.htr.lines.compile import compile_split
 
 pytestmark = pytest.mark.slow
 
@@ -20,8 +20,8 @@ from torchvision.transforms import ToTensor
 from kraken.lib.dataset import ArrowIPCRecognitionDataset
 from kraken.lib.util import is_bitonal as theirs
 from deepsynth.errors import StepFailed
-from deepsynth.families.htr.loader import KeptLines, WidthBatches, collate_even, is_bitonal
-from deepsynth.families.htr.training import fit
+from deepsynth.families.htr.kraken.loader import KeptLines, WidthBatches, collate_even, is_bitonal
+from deepsynth.families.htr.kraken.training import fit
 
 torch.manual_seed(0)
 grey = torch.rand(1, 48, 300)

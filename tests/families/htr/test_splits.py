@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deepsynth.errors import DataError
-from deepsynth.families.htr.splits import fold_pages, read_lists, split_pages
+from deepsynth.families.htr.ground_truth.splits import fold_pages, read_lists, split_pages
 
 NAMES = [f"hand{number // 5}/p{number:03d}.xml" for number in range(30)]
 

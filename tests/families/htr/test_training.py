@@ -19,15 +19,15 @@ from lxml import etree
 from deepsynth import durable
 from deepsynth.errors import ModelError, RequestError, StepFailed
 from deepsynth.families import get_family
-from deepsynth.families.htr.ground_truth import parse_xml, read_page
-from deepsynth.families.htr.model_file import read_model
+from deepsynth.families.htr.ground_truth.pages import parse_xml, read_page
+from deepsynth.families.htr.kraken.model_file import read_model
 from deepsynth.families.htr.prepared import read_manifest
 from deepsynth.families.htr.publish import About, write_archive
 from deepsynth.families.htr.scores import comparable, rates, score_line
 from deepsynth.families.htr.synthetic import demo_font, write_pages
 from deepsynth.families.htr.transcribe import transcribe
-from deepsynth.job import load_job
-from deepsynth.run import Run
+from deepsynth.job.job import load_job
+from deepsynth.run.run import Run
 from deepsynth.runners.local import LocalRunner
 from tests.families.htr.conftest import ITALIC, SERIF
 
@@ -157,7 +157,7 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(world: Path, 
     do(whole, "train")
     killed = fine_tune(world, base, "killed", max_epochs=5, early_stopping=False)
     do(killed, "prepare")
-    code = "import sys; from deepsynth.execution import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from deepsynth.run.execution import main; sys.exit(main(sys.argv[1:]))"
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(killed.path), "train"], start_new_session=True
     )
@@ -196,7 +196,7 @@ def test_characters_the_model_lacks_are_refused_when_asked(world: Path, base: Ru
 
 
 def test_a_site_ketos_trains_the_same_job(world: Path, base: Run):
-    from deepsynth.environments import managed_folder
+    from deepsynth.run.environments import managed_folder
 
     settings = {
         "data": {"ground_truth": "italic"},
@@ -238,7 +238,7 @@ def test_segmentation_is_trained_and_scored(segmenter: Run):
 
 WRITE = """
 import json, sys
-from deepsynth.families.htr.transcribe_pages import main
+from deepsynth.families.htr.kraken.transcribe_pages import main
 
 for request in json.loads(sys.argv[1]):
     main(request)

@@ -16,9 +16,9 @@ from deepsynth.checks.report import read_findings
 from deepsynth.errors import DataError, DeepSynthError, JobError, ModelError
 from deepsynth.families import get_family
 from deepsynth.families.summarize import check, prepare
-from deepsynth.job import load_job
-from deepsynth.run import Run
-from tests.training.pages import SUMMARIES, TEXTS, page, save_llava
+from deepsynth.job.job import load_job
+from deepsynth.run.run import Run
+from tests.families.summarize.pages import SUMMARIES, TEXTS, page, save_llava
 
 
 def rows(count: int = 6) -> list[dict[str, Any]]:

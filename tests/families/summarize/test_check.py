@@ -17,12 +17,12 @@ from deepsynth.families.summarize.check_pages import (
     check_pages,
     check_summaries,
 )
+from deepsynth.families.summarize.recommend import filled
+from deepsynth.families.summarize.tiny_model import save_tiny
+from deepsynth.families.summarize.vlm_data import PageCollator, PageSamples
+from deepsynth.families.summarize.vlm_model import load_processor, page_view
 from deepsynth.training import TrainerConfig
-from deepsynth.training.recommend import filled
-from deepsynth.training.vlm_data import PageCollator, PageSamples
-from deepsynth.training.vlm_model import load_processor, page_view
-from deepsynth.training.vlm_tiny import save_tiny
-from tests.training.pages import SUMMARIES, page, rows
+from tests.families.summarize.pages import SUMMARIES, page, rows
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from deepsynth.families.summarize.prepared import read_samples, rows_of
 from deepsynth.families.summarize.sources import fetched_rows
 from deepsynth.hub.account import Account, dataset_repo_name
 from deepsynth.hub.publish import publish
-from deepsynth.job import load_job
-from deepsynth.run import Run
+from deepsynth.job.job import load_job
+from deepsynth.run.run import Run
 from tests.families.summarize.test_prepare import texts, write
 from tests.servers.hub import StandIn
 

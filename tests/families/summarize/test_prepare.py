@@ -11,10 +11,10 @@ from deepsynth.families import get_family
 from deepsynth.families.summarize.job import Data
 from deepsynth.families.summarize.prepare import choose_rows, main
 from deepsynth.families.summarize.prepared import read_samples, rows_of
-from deepsynth.job import load_job
-from deepsynth.run import Run
-from deepsynth.training.vlm_shards import ShardRows
-from tests.training.pages import page
+from deepsynth.families.summarize.vlm_shards import ShardRows
+from deepsynth.job.job import load_job
+from deepsynth.run.run import Run
+from tests.families.summarize.pages import page
 
 
 def write(path: Path, texts: list[str]) -> Path:

@@ -8,8 +8,8 @@ import io
 from PIL import Image
 
 from deepsynth.families.summarize.report import page_picture, shared_words
-from deepsynth.training.vlm_data import Page
-from tests.training.pages import page
+from deepsynth.families.summarize.vlm_data import Page
+from tests.families.summarize.pages import page
 
 
 def test_words_shared_with_the_reference_are_marked_in_order() -> None:

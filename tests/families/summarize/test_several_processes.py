@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from deepsynth.families.summarize.adapters import load_adapter
 from deepsynth.families.summarize.prepared import read_samples
-from deepsynth.run import Run
-from deepsynth.training.adapters import load_adapter
+from deepsynth.families.summarize.vlm_model import load_model
+from deepsynth.run.run import Run
 from deepsynth.training.checkpoints import is_complete
-from deepsynth.training.vlm_model import load_model
 from tests.families.summarize.test_bad_input import make_run, rows
 
 

@@ -15,7 +15,7 @@ import pytest
 from deepsynth.cli import run_command
 from deepsynth.errors import DeepSynthError
 from deepsynth.families import get_family
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 from tests.hub.folders import places_named
 
 ARTICLES = Path("examples/articles/articles.jsonl").resolve()
@@ -101,8 +101,8 @@ def test_the_model_of_a_run_summarises_texts_and_pictures(done: Run, tmp_path: P
     text.write_text(entry["text"], encoding="utf-8")
     (answer,) = family.predict(done, [], text)
     assert answer["summary"] == entry["title"]
-    from deepsynth.render.renderer import Renderer
-    from deepsynth.render.settings import PageSettings
+    from deepsynth.pages.render.renderer import Renderer
+    from deepsynth.pages.render.settings import PageSettings
 
     (picture,) = Renderer(PageSettings(mode="tile")).render(entry["text"]).pages
     (tmp_path / "page.png").write_bytes(picture)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from deepsynth import durable, receipts
+from deepsynth import durable
 from deepsynth.families import get_family
-from deepsynth.job import load_job
-from deepsynth.run import Run
+from deepsynth.job.job import load_job
+from deepsynth.run import receipts
+from deepsynth.run.run import Run
+from deepsynth.run.step import Plan, Step
 from deepsynth.runners.flyte.local import prepare_flyte
-from deepsynth.step import Plan, Step
 from deepsynth.storage import stores
 from tests import tickets
 from tests.servers.s3 import Ceph, shared_ceph, why_not
@@ -23,7 +24,7 @@ prepare_flyte()
 COUNT = """
 import sys
 from pathlib import Path
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 run = Run(Path(sys.argv[1]))
 lines = run.source(run.plan.step("count"), "text").read_text().splitlines()
 (run.path / "data").mkdir()

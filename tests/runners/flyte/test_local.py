@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from deepsynth import durable, receipts
+from deepsynth import durable
 from deepsynth.errors import StepFailed
-from deepsynth.run import Run
+from deepsynth.run import receipts
+from deepsynth.run.run import Run
+from deepsynth.run.status import run_state
+from deepsynth.run.step import Step
 from deepsynth.runners import get_runner
-from deepsynth.status import run_state
-from deepsynth.step import Step
 from tests import tickets
 from tests.conftest import Answer
 from tests.runners.flyte.conftest import made, small_chain
@@ -149,7 +150,7 @@ def test_a_damaged_store_is_refused(
 def test_a_step_saves_and_ends_when_its_runner_is_killed(tmp_path: Path) -> None:
     run = toy.make_run(tmp_path / "run", toy.counting(1200))
     script = (
-        "import sys\nfrom pathlib import Path\nfrom deepsynth.run import Run\n"
+        "import sys\nfrom pathlib import Path\nfrom deepsynth.run.run import Run\n"
         "from deepsynth.runners import get_runner\nrun = Run(Path(sys.argv[1]))\n"
         "get_runner('flyte:local').run(run, run.plan.steps, lambda: None)\n"
     )

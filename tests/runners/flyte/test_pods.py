@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from deepsynth import receipts, storage
-from deepsynth.run import Run
+from deepsynth import storage
+from deepsynth.run import receipts
+from deepsynth.run.run import Run
+from deepsynth.run.step import Step
 from deepsynth.runners.flyte.absorb import absorb, published_sources
 from deepsynth.runners.flyte.failure import told
 from deepsynth.runners.flyte.layout import makers, parameter, source_parameter
@@ -20,7 +22,6 @@ from deepsynth.runners.flyte.local import load_workflow
 from deepsynth.runners.flyte.settings import FlyteSettings
 from deepsynth.runners.flyte.workflow import write_workflow
 from deepsynth.runners.local import LocalRunner
-from deepsynth.step import Step
 from deepsynth.storage.stores import open_store
 from tests import tickets
 from tests.runners.flyte.conftest import made, small_chain

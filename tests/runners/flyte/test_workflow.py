@@ -9,9 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from deepsynth import durable, receipts, storage
+from deepsynth import durable, storage
 from deepsynth.errors import DeepSynthError, JobError, RequestError, RunError
-from deepsynth.run import Run
+from deepsynth.run import receipts
+from deepsynth.run.run import Run
+from deepsynth.run.step import Plan, Step
 from deepsynth.runners import get_runner
 from deepsynth.runners.flyte.cluster import FlyteRunner
 from deepsynth.runners.flyte.failure import as_flyte, from_flyte
@@ -19,7 +21,6 @@ from deepsynth.runners.flyte.layout import expected_key, makers
 from deepsynth.runners.flyte.local import load_workflow
 from deepsynth.runners.flyte.settings import FlyteSettings, load_settings
 from deepsynth.runners.flyte.workflow import version_of, workflow_text, write_workflow
-from deepsynth.step import Plan, Step
 from deepsynth.verbs.flyte import deploy
 from tests import tickets
 

@@ -11,8 +11,8 @@ import threading
 from pathlib import Path
 
 from deepsynth.errors import StepFailed
+from deepsynth.run.step import Resources
 from deepsynth.runners.slurm import Site, SlurmRunner
-from deepsynth.step import Resources
 from tests.runners.slurm.toy import counted, counting, make_run, shell
 from tests.servers.slurm import running_slurm
 

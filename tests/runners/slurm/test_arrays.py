@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from deepsynth.errors import StepFailed
+from deepsynth.run.step import Step
 from deepsynth.runners.slurm import SlurmRunner
 from deepsynth.runners.slurm.site import SiteEnvironment
-from deepsynth.step import Step
 from tests.runners.slurm.toy import make_run, shell
 
 SCRIPT = """

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deepsynth.environments import managed_folder
 from deepsynth.families import family_names, get_family
 from deepsynth.families.htr.synthetic import demo_font, write_pages
-from deepsynth.job import load_job
-from deepsynth.receipts import has_receipt
-from deepsynth.run import Run
+from deepsynth.job.job import load_job
+from deepsynth.run.environments import managed_folder
+from deepsynth.run.receipts import has_receipt
+from deepsynth.run.run import Run
 from deepsynth.runners.slurm import SlurmRunner
 from deepsynth.runners.slurm.record import need_record
 from deepsynth.runners.slurm.site import Allocation, Site, SiteEnvironment

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from deepsynth.errors import StepFailed
-from deepsynth.run import Run
+from deepsynth.run.run import Run
+from deepsynth.run.step import Step
 from deepsynth.runners.slurm import SlurmRunner, attach
 from deepsynth.runners.slurm.connection import ConnectionLost, RemoteError
 from deepsynth.runners.slurm.record import need_record
 from deepsynth.runners.slurm.transfer import Transfer, TransferFailed
-from deepsynth.step import Step
 from tests.runners.slurm.toy import counted, counting, make_run, shell
 from tests.servers.remote import RemoteHost
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from deepsynth.generate.array import part_of
+from deepsynth.pages.array import part_of
 from deepsynth.runners.slurm import SlurmRunner
 from tests.conftest import Answer
-from tests.generate.conftest import ARTICLES
+from tests.pages.generate.conftest import ARTICLES
 from tests.tickets import kinds, wait_until
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from deepsynth.errors import RequestError
-from deepsynth.receipts import is_done, step_key
-from deepsynth.run import Run
+from deepsynth.run.receipts import is_done, step_key
+from deepsynth.run.run import Run
 from deepsynth.runners.slurm import SlurmRunner, attach
 from tests.runners.slurm.toy import SMALL, counted, counting, make_run, shell
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from deepsynth.errors import StepFailed
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 from deepsynth.runners.slurm import SlurmRunner
 from deepsynth.runners.slurm.record import need_record
 from deepsynth.runners.slurm.site import SiteEnvironment
@@ -23,7 +23,7 @@ from tests.tickets import wait_until
 
 FOLLOW = (
     "import sys; from pathlib import Path\n"
-    "from deepsynth.run import Run; from deepsynth.runners import get_runner\n"
+    "from deepsynth.run.run import Run; from deepsynth.runners import get_runner\n"
     "run = Run(Path(sys.argv[1])); get_runner('hpc').run(run, run.plan.steps)"
 )
 

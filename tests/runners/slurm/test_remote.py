@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from deepsynth.errors import StepFailed
-from deepsynth.receipts import has_receipt, is_done, step_key
-from deepsynth.run import Run
+from deepsynth.run.receipts import has_receipt, is_done, step_key
+from deepsynth.run.run import Run
+from deepsynth.run.status import run_state
+from deepsynth.run.step import Step
 from deepsynth.runners.slurm import SlurmRunner, attach
 from deepsynth.runners.slurm.record import need_record
 from deepsynth.runners.slurm.site import SiteEnvironment
-from deepsynth.status import run_state
-from deepsynth.step import Step
 from tests.runners.slurm.toy import GPU, counted, counting, make_run, shell
 from tests.servers.remote import RemoteHost
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from deepsynth.run.step import Resources, Step
 from deepsynth.runners.slurm import Site, SlurmRunner
 from deepsynth.runners.slurm.script import batch_script, ranges, shell_path
 from deepsynth.runners.slurm.site import Allocation, SiteEnvironment
-from deepsynth.step import Resources, Step
 from tests.runners.slurm.toy import counted, counting, make_run, shell
 
 TRAIN = Step(
@@ -101,7 +101,8 @@ def test_an_image_is_run_by_apptainer_with_the_run_in_it() -> None:
     ours = batch_script(TRAIN, VARIANTS["image"], "run-1")
     image = "\"$HOME\"/'é t/x.sif'"
     assert (
-        f'apptainer exec --nv --bind "$run" {image} python3 -m deepsynth.step "$run" train' in ours
+        f'apptainer exec --nv --bind "$run" {image} python3 -m deepsynth.run.step "$run" train'
+        in ours
     )
     assert 'source "${WORK:?}"/v/bin/activate' in ours
 

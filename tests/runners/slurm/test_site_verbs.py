@@ -10,7 +10,7 @@ from cyclopts import App
 
 from deepsynth.checks import Severity
 from deepsynth.errors import RunError
-from deepsynth.receipts import has_receipt
+from deepsynth.run.receipts import has_receipt
 from deepsynth.runners.slurm import SlurmRunner, cli
 from deepsynth.runners.slurm.doctor import examine
 from deepsynth.runners.slurm.install import install, pinned

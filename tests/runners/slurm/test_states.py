@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from deepsynth.run.step import Plan
 from deepsynth.runners.slurm import Site, SlurmRunner
 from deepsynth.runners.slurm.connection import RemoteError
 from deepsynth.runners.slurm.outcome import describe
 from deepsynth.runners.slurm.states import Element, read_sections
 from deepsynth.runners.slurm.submission import missing
 from deepsynth.runners.slurm.words import ENDS, REASONS, reason_in_words
-from deepsynth.step import Plan
 from tests.runners.slurm.toy import make_run, shell
 from tests.servers.slurm import running_slurm, server_environment, why_not
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from deepsynth.errors import Stopped
+from deepsynth.run.step import Resources
 from deepsynth.runners.slurm import SlurmRunner
-from deepsynth.step import Resources
 from tests.runners.slurm.conftest import PREEMPTIONS, Survivor
 from tests.runners.slurm.toy import COUNT, counted, counting, make_run, shell
 from tests.servers.slurm import why_not

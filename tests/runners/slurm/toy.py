@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deepsynth.job import Job, ResolvedJob
-from deepsynth.run import Run
-from deepsynth.step import Plan, Resources, Step
+from deepsynth.job.job import Job, ResolvedJob
+from deepsynth.run.run import Run
+from deepsynth.run.step import Plan, Resources, Step
 
 SMALL = Resources(cpus=1, memory_gb=0.2, minutes=10)
 GPU = Resources(cpus=1, memory_gb=0.2, minutes=10, gpus=1)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepsynth.environments import managed_folder
+from deepsynth.run.environments import managed_folder
 from tests.servers.slurm import server_environment, why_not
 
 HERE = Path(__file__).parent

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from deepsynth.families import Family
 from deepsynth.families.classify.job import ClassifyJob
-from deepsynth.job import Recommendation, ResolvedJob, is_place
-from deepsynth.presets import recommend
-from deepsynth.step import Plan, Resources, Step
+from deepsynth.job.job import Recommendation, ResolvedJob, is_place
+from deepsynth.job.presets import recommend
+from deepsynth.run.step import Plan, Resources, Step
 
 if TYPE_CHECKING:
-    from deepsynth.run import Run
+    from deepsynth.run.run import Run
 
 HERE = Path(__file__).parent
 

@@ -19,8 +19,7 @@ from deepsynth.checks.report import (
     refuse_errors,
     write_findings,
 )
-from deepsynth.dataset.neardup import normalise
-from deepsynth.execution import step_process
+from deepsynth.data.neardup import normalise
 from deepsynth.families.classify.job import ClassifyJob
 from deepsynth.families.classify.models import (
     build_model,
@@ -29,7 +28,8 @@ from deepsynth.families.classify.models import (
     usable_length,
 )
 from deepsynth.families.classify.prepared import Split, model_path, read_labels, read_split
-from deepsynth.run import Run
+from deepsynth.run.execution import step_process
+from deepsynth.run.run import Run
 
 FEW_EXAMPLES = 10
 IMBALANCE = 10.0

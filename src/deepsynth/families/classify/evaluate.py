@@ -14,14 +14,14 @@ import numpy as np
 
 from deepsynth import durable
 from deepsynth.errors import StepFailed
-from deepsynth.execution import step_process
 from deepsynth.families.classify.inference import load_trained, probabilities
 from deepsynth.families.classify.job import ClassifyJob
 from deepsynth.families.classify.metrics import confusion, figures
 from deepsynth.families.classify.pictures import draw_confusion
 from deepsynth.families.classify.prepared import Split, model_folder, read_labels, read_split
 from deepsynth.families.classify.report import write_report
-from deepsynth.run import Run
+from deepsynth.run.execution import step_process
+from deepsynth.run.run import Run
 
 TOLERANCE = 1e-6
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from deepsynth.checks.report import refuse_errors
-from deepsynth.dataset.columns import find_text_column
-from deepsynth.dataset.table import FORMATS, read_table
+from deepsynth.data.columns import find_text_column
+from deepsynth.data.table import FORMATS, read_table
 from deepsynth.errors import DataError
 from deepsynth.families.classify.inference import load_trained, probabilities
 from deepsynth.families.classify.job import ClassifyJob
 from deepsynth.families.classify.prepared import model_folder
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 
 
 def predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[str, Any]]:

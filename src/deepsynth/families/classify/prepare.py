@@ -14,22 +14,22 @@ from typing import Any, cast
 from deepsynth import durable
 from deepsynth.checks import Finding, Severity
 from deepsynth.checks.report import write_findings
-from deepsynth.dataset.collection import SPLITS, read_hub, read_path
-from deepsynth.dataset.columns import (
+from deepsynth.data.collection import SPLITS, read_hub, read_path
+from deepsynth.data.columns import (
     find_label_column,
     find_text_column,
     label_order,
     label_text,
     refuse_missing_labels,
 )
-from deepsynth.dataset.neardup import near_duplicate_groups
-from deepsynth.dataset.splits import assign_splits, leaking_rows
-from deepsynth.dataset.table import Table
+from deepsynth.data.neardup import near_duplicate_groups
+from deepsynth.data.splits import assign_splits, leaking_rows
+from deepsynth.data.table import Table
 from deepsynth.errors import DataError
-from deepsynth.execution import step_process
 from deepsynth.families.classify.job import ClassifyJob, Data
 from deepsynth.hub.load import at_revision
-from deepsynth.run import Run
+from deepsynth.run.execution import step_process
+from deepsynth.run.run import Run
 
 MINIMUM_ROWS = 10
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepsynth import durable
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from deepsynth import durable
 from deepsynth.checks.report import read_findings
 from deepsynth.families.classify.pictures import draw_curve
-from deepsynth.job import Setting
-from deepsynth.run import Run
+from deepsynth.job.job import Setting
+from deepsynth.run.run import Run
 
 
 def write_report(run: Run, final: dict[str, Any], mistakes: list[dict[str, Any]]) -> None:

@@ -26,7 +26,6 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 from deepsynth import durable
 from deepsynth.checks.ledger import count_updates
 from deepsynth.errors import DeepSynthError, RequestError, Stopped
-from deepsynth.execution import step_process
 from deepsynth.families.classify.inference import SETTINGS, probabilities
 from deepsynth.families.classify.job import ClassifyJob
 from deepsynth.families.classify.models import (
@@ -42,7 +41,8 @@ from deepsynth.families.classify.prepared import (
     read_labels,
     read_split,
 )
-from deepsynth.run import Run
+from deepsynth.run.execution import step_process
+from deepsynth.run.run import Run
 from deepsynth.training.callbacks import RunCallback, StopSwitch
 from deepsynth.training.checkpoints import is_complete, last_complete, train_from, updates_of
 from deepsynth.training.sampling import EpochSampler

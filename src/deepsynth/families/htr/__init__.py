@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from deepsynth.families import Family
 from deepsynth.families.htr.job import HtrJob
-from deepsynth.job import Recommendation, ResolvedJob
-from deepsynth.presets import recommend
-from deepsynth.step import Plan, Resources, Step
+from deepsynth.job.job import Recommendation, ResolvedJob
+from deepsynth.job.presets import recommend
+from deepsynth.run.step import Plan, Resources, Step
 
 if TYPE_CHECKING:
-    from deepsynth.run import Run
+    from deepsynth.run.run import Run
 
 HERE = Path(__file__).parent
 MANAGED = "htr"
@@ -22,8 +22,8 @@ MANAGED = "htr"
 
 def _measure(job: HtrJob) -> int:
     """Transcribed lines that train, about; also finds data and models that cannot work."""
-    from deepsynth.families.htr.ground_truth import NotGroundTruth, read_page, scan_folder
-    from deepsynth.families.htr.model_file import read_model
+    from deepsynth.families.htr.ground_truth.pages import NotGroundTruth, read_page, scan_folder
+    from deepsynth.families.htr.kraken.model_file import read_model
 
     if job.model:
         read_model(Path(job.model), job.task)
@@ -40,7 +40,7 @@ def _measure(job: HtrJob) -> int:
 def _recommend(job: HtrJob, lines: int) -> list[Recommendation]:
     found = recommend(HERE / "presets.yaml", lines, task=job.task, scratch=job.model is None)
     if job.model and job.task == "recognition":
-        from deepsynth.families.htr.model_file import read_model
+        from deepsynth.families.htr.kraken.model_file import read_model
 
         form = read_model(Path(job.model)).normal_form
         why = f"the characters of the base model are in {form}"
@@ -120,7 +120,7 @@ def _training(
         "kraken": values["kraken"],
     }
     if job.kraken.version:
-        from deepsynth.families.htr.plain import training_steps
+        from deepsynth.families.htr.kraken.plain import training_steps
 
         return training_steps(job, sources, settings, resources)
     return [

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from deepsynth.checks import Finding, Severity, worst
-from deepsynth.families.htr import alphabet as characters
-from deepsynth.families.htr.ground_truth import Page, scan_folder
-from deepsynth.families.htr.page_checks import PageCheck, check_file
+from deepsynth.families.htr.ground_truth import alphabet as characters
+from deepsynth.families.htr.ground_truth.page_checks import PageCheck, check_file
+from deepsynth.families.htr.ground_truth.pages import Page, scan_folder
 
 MIN_PAGES = 10
 """With fewer pages, a test split of whole pages says next to nothing."""

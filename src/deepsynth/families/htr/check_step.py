@@ -11,12 +11,12 @@ from dataclasses import replace
 from deepsynth import durable
 from deepsynth.checks import Finding, Severity
 from deepsynth.checks.report import refuse_errors, write_findings
-from deepsynth.execution import step_process
 from deepsynth.families.htr.check import check_ground_truth
-from deepsynth.families.htr.model_file import read_model
+from deepsynth.families.htr.kraken.model_file import read_model
 from deepsynth.families.htr.prepare import share_out, usable_pages
 from deepsynth.families.htr.prepared import base_model, ground_truth_folder, htr_job
-from deepsynth.run import Run
+from deepsynth.run.execution import step_process
+from deepsynth.run.run import Run
 
 
 def main(run: Run) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from deepsynth.verbs import groups
+from deepsynth.terminal import groups
 
 
 def register(app: App) -> None:
@@ -19,7 +19,7 @@ def register(app: App) -> None:
 
 def setup_htr() -> int:
     """Build the environment Kraken runs in (`deepsynth setup htr`); a few minutes, once."""
-    from deepsynth.families.htr.environment import setup_htr
+    from deepsynth.families.htr.kraken.environment import setup_htr
 
     environment = setup_htr()
     print(f"Kraken is ready: {environment.python}")
@@ -46,8 +46,8 @@ def repair(
     deepsynth repair Ground_Truth/Odalricus Ground_Truth/Odalricus-mended
     ```
     """
-    from deepsynth.families.htr.repair import REPORT
-    from deepsynth.families.htr.repair import repair as mend
+    from deepsynth.families.htr.ground_truth.repair import REPORT
+    from deepsynth.families.htr.ground_truth.repair import repair as mend
 
     report = mend(folder, copy, form=form, drop_unusable=drop_unusable)
     for what, count in report.counts().most_common():
@@ -116,7 +116,7 @@ def card(
 ) -> int:
     """Write a validated HTRMoPo model card and an archive for Zenodo."""
     from deepsynth.families.htr.publish import About, write_archive
-    from deepsynth.run import Run
+    from deepsynth.run.run import Run
 
     about = About(name, author, license, language, script, datasets=dataset or ())
     archive = write_archive(Run.open(run), about, output)

@@ -16,15 +16,15 @@ from typing import Any
 
 from deepsynth import durable
 from deepsynth.errors import StepFailed
-from deepsynth.execution import step_process
 from deepsynth.families.htr import scores
-from deepsynth.families.htr.compile import CompiledLine, read_lines
 from deepsynth.families.htr.job import HtrJob
+from deepsynth.families.htr.kraken.recognise import load_recogniser, read_compiled, set_threads
+from deepsynth.families.htr.lines.compile import CompiledLine, read_lines
 from deepsynth.families.htr.prepared import Manifest, base_model, htr_job, read_manifest
-from deepsynth.families.htr.recognise import load_recogniser, read_compiled, set_threads
 from deepsynth.families.htr.report import write_report
 from deepsynth.families.htr.scores import ScoredLine
-from deepsynth.run import Run
+from deepsynth.run.execution import step_process
+from deepsynth.run.run import Run
 
 WEIGHTS = "best.safetensors"
 

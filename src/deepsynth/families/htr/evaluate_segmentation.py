@@ -20,12 +20,12 @@ from kraken.train.blla import BLLASegmentationDataModule, BLLASegmentationModel
 
 from deepsynth import durable
 from deepsynth.checks.report import read_findings
-from deepsynth.execution import step_process
+from deepsynth.families.htr.kraken.segmentation_data import read_pages
+from deepsynth.families.htr.kraken.training import quieten
 from deepsynth.families.htr.prepared import ground_truth_folder, htr_job, read_manifest
 from deepsynth.families.htr.report import draw_curve, headline, pages, percent, shown_settings
-from deepsynth.families.htr.segmentation_data import read_pages
-from deepsynth.families.htr.training import quieten
-from deepsynth.run import Run
+from deepsynth.run.execution import step_process
+from deepsynth.run.run import Run
 
 
 def main(run: Run) -> None:

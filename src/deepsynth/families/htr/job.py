@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from deepsynth.job import Job, LocalPath, Section
+from deepsynth.job.job import Job, LocalPath, Section
 
 
 class Data(Section):

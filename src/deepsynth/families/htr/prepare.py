@@ -12,13 +12,18 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from deepsynth.execution import step_process
-from deepsynth.families.htr.alphabet import normalize
-from deepsynth.families.htr.compile import compile_split, read_lines
-from deepsynth.families.htr.ground_truth import NotGroundTruth, read_page, scan_folder
+from deepsynth.families.htr.ground_truth.alphabet import normalize
+from deepsynth.families.htr.ground_truth.pages import NotGroundTruth, read_page, scan_folder
+from deepsynth.families.htr.ground_truth.splits import (
+    SplitName,
+    fold_pages,
+    read_lists,
+    split_pages,
+)
 from deepsynth.families.htr.job import HtrJob
-from deepsynth.families.htr.model_file import read_model
-from deepsynth.families.htr.plain import write_lists
+from deepsynth.families.htr.kraken.model_file import read_model
+from deepsynth.families.htr.kraken.plain import write_lists
+from deepsynth.families.htr.lines.compile import compile_split, read_lines
 from deepsynth.families.htr.prepared import (
     Manifest,
     Part,
@@ -26,8 +31,8 @@ from deepsynth.families.htr.prepared import (
     ground_truth_folder,
     htr_job,
 )
-from deepsynth.families.htr.splits import SplitName, fold_pages, read_lists, split_pages
-from deepsynth.run import Run
+from deepsynth.run.execution import step_process
+from deepsynth.run.run import Run
 
 
 def usable_pages(folder: Path) -> tuple[list[str], dict[str, str], dict[str, str]]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from deepsynth import durable
+from deepsynth.families.htr.ground_truth.splits import SplitName
 from deepsynth.families.htr.job import HtrJob
-from deepsynth.families.htr.splits import SplitName
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 
 MANIFEST = "manifest.json"
 

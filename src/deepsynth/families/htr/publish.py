@@ -17,13 +17,13 @@ from typing import Any
 import yaml
 
 from deepsynth import durable
-from deepsynth.environments import get_environment
 from deepsynth.errors import RequestError
 from deepsynth.families.htr import MANAGED
 from deepsynth.families.htr.prepared import base_model, htr_job, read_manifest
 from deepsynth.families.htr.report import headline
 from deepsynth.families.htr.workspace import NAMING
-from deepsynth.run import Run
+from deepsynth.run.environments import get_environment
+from deepsynth.run.run import Run
 
 _FIXED_DATE = (2026, 1, 1, 0, 0, 0)
 _VALIDATE = """

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from deepsynth import durable
 from deepsynth.checks.report import read_findings
-from deepsynth.job import Setting
+from deepsynth.job.job import Setting
 
 if TYPE_CHECKING:
     from deepsynth.families.htr.prepared import Manifest
     from deepsynth.families.htr.scores import ScoredLine
-    from deepsynth.run import Run
+    from deepsynth.run.run import Run
 
 _CONFUSIONS = 30
 _CURVES = {

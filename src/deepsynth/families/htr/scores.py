@@ -17,7 +17,7 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from deepsynth.evaluation.intervals import bootstrap_intervals
-from deepsynth.families.htr.alphabet import normalize
+from deepsynth.families.htr.ground_truth.alphabet import normalize
 
 Fold = Callable[[str], str]
 """A way to make texts more alike before they are compared."""

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from deepsynth.environments import get_environment
 from deepsynth.errors import DataError, DeepSynthError, RequestError
 from deepsynth.families.htr import MANAGED
-from deepsynth.families.htr.ground_truth import IMAGE_SUFFIXES
-from deepsynth.families.htr.model_file import read_model
+from deepsynth.families.htr.ground_truth.pages import IMAGE_SUFFIXES
+from deepsynth.families.htr.kraken.model_file import read_model
+from deepsynth.run.environments import get_environment
 
 if TYPE_CHECKING:
-    from deepsynth.run import Run
+    from deepsynth.run.run import Run
 
 Format = Literal["alto", "pagexml", "abbyyxml", "hocr", "text"]
 SUFFIXES: dict[Format, str] = {
@@ -102,7 +102,7 @@ def predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[
     Yields:
         For each line of each page its image, id and text.
     """
-    from deepsynth.families.htr.ground_truth import read_page
+    from deepsynth.families.htr.ground_truth.pages import read_page
 
     names = [Path(text) for text in texts]
     if file and file.suffix.lower() in IMAGE_SUFFIXES:
@@ -188,7 +188,7 @@ def _work(
         "device": device,
     }
     environment = get_environment(MANAGED)
-    argv = ["{python}", "-m", "deepsynth.families.htr.transcribe_pages", json.dumps(request)]
+    argv = ["{python}", "-m", "deepsynth.families.htr.kraken.transcribe_pages", json.dumps(request)]
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as said,
         subprocess.Popen(

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from deepsynth.families import Family
 from deepsynth.families.summarize.job import SummarizeJob
-from deepsynth.job import Recommendation, ResolvedJob, is_place
-from deepsynth.step import Plan, Resources, Step
+from deepsynth.job.job import Recommendation, ResolvedJob, is_place
+from deepsynth.run.step import Plan, Resources, Step
 
 if TYPE_CHECKING:
-    from deepsynth.run import Run
+    from deepsynth.run.run import Run
 
 HERE = Path(__file__).parent
 _MODEL_GB = 8.0
@@ -42,7 +42,7 @@ def _measure(job: SummarizeJob) -> _Size:
 
 
 def _recommend(job: SummarizeJob, size: _Size) -> list[Recommendation]:
-    from deepsynth.training.recommend import recommendations
+    from deepsynth.families.summarize.recommend import recommendations
 
     devices = max(1, job.gpus)
     advice = recommendations(job.train, size.samples, job.lora, devices, scratch=job.is_scratch)

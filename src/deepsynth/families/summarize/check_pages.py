@@ -8,8 +8,8 @@ from typing import Any
 
 from deepsynth.checks import Finding, Severity
 from deepsynth.errors import DataError
-from deepsynth.training.vlm_data import IGNORED, PageCollator, PageSamples
-from deepsynth.training.vlm_model import PageView
+from deepsynth.families.summarize.vlm_data import IGNORED, PageCollator, PageSamples
+from deepsynth.families.summarize.vlm_model import PageView
 
 TRUNCATED_SHARE = 0.02
 _EXAMPLES = 5

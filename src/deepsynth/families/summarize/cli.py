@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from deepsynth.duration import duration
 from deepsynth.errors import RequestError
-from deepsynth.verbs import groups
+from deepsynth.terminal import groups
+from deepsynth.terminal.duration import duration
 
 if TYPE_CHECKING:
-    from deepsynth.training.probe import Speed
+    from deepsynth.families.summarize.probe import Speed
 
 
 def register(app: App) -> None:
@@ -61,7 +61,7 @@ def presets(
 
 
 def _timed(model: str, samples: int) -> Speed:
-    from deepsynth.training.probe import measure_speed
+    from deepsynth.families.summarize.probe import measure_speed
 
     print(f"Trying {model} on a few pages ...", file=sys.stderr, flush=True)
     return measure_speed(model, samples)

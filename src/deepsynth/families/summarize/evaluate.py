@@ -14,7 +14,6 @@ from typing import Any, cast
 
 from deepsynth import durable
 from deepsynth.errors import DataError
-from deepsynth.execution import step_process
 from deepsynth.families.summarize.job import SummarizeJob
 from deepsynth.families.summarize.models import (
     load_adapted,
@@ -23,6 +22,7 @@ from deepsynth.families.summarize.models import (
     start_config,
     to_device,
 )
+from deepsynth.families.summarize.moe import counting_experts, usage_report
 from deepsynth.families.summarize.prepared import exported, read_samples
 from deepsynth.families.summarize.report import write_report
 from deepsynth.families.summarize.rescore import (
@@ -30,14 +30,14 @@ from deepsynth.families.summarize.rescore import (
     check_same_outputs,
     compare_outputs,
 )
+from deepsynth.families.summarize.summary_metrics import lead, score
 from deepsynth.families.summarize.train import REFERENCE
-from deepsynth.run import Run
-from deepsynth.training.moe import counting_experts, usage_report
-from deepsynth.training.summary_metrics import lead, score
-from deepsynth.training.vlm_data import PageCollator, PageSamples
-from deepsynth.training.vlm_model import autocast, page_view
-from deepsynth.training.vlm_session import choose_precision
-from deepsynth.training.vlm_trainer import generate, mean_loss
+from deepsynth.families.summarize.vlm_data import PageCollator, PageSamples
+from deepsynth.families.summarize.vlm_model import autocast, page_view
+from deepsynth.families.summarize.vlm_session import choose_precision
+from deepsynth.families.summarize.vlm_trainer import generate, mean_loss
+from deepsynth.run.execution import step_process
+from deepsynth.run.run import Run
 
 
 class Judge:

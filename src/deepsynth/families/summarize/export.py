@@ -9,10 +9,10 @@ from typing import Any, cast
 
 from deepsynth import durable
 from deepsynth.errors import StepFailed
-from deepsynth.execution import step_process
 from deepsynth.families.summarize.job import SummarizeJob
 from deepsynth.families.summarize.models import load_adapted
-from deepsynth.run import Run
+from deepsynth.run.execution import step_process
+from deepsynth.run.run import Run
 
 
 def main(run: Run) -> None:

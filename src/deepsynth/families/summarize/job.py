@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from deepsynth.job import Job, LocalPath, Section
-from deepsynth.training.config import (
+from deepsynth.families.summarize.config import (
     DEFAULT_MODEL,
     DEFAULT_PROMPT,
     LoraSettings,
@@ -15,7 +14,8 @@ from deepsynth.training.config import (
     TrainerConfig,
     TrainSettings,
 )
-from deepsynth.training.vlm_tiny import SCRATCH_PREFIX
+from deepsynth.families.summarize.tiny_model import SCRATCH_PREFIX
+from deepsynth.job.job import Job, LocalPath, Section
 
 
 class Data(Section):

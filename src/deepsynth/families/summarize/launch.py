@@ -11,9 +11,9 @@ import sys
 from typing import cast
 
 from deepsynth.errors import Stopped
-from deepsynth.execution import LIFELINE, step_process
 from deepsynth.families.summarize.job import SummarizeJob
-from deepsynth.run import Run
+from deepsynth.run.execution import LIFELINE, step_process
+from deepsynth.run.run import Run
 
 
 def main(run: Run) -> None:

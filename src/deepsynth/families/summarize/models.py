@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from deepsynth.errors import JobError, ModelError
+from deepsynth.families.summarize.adapters import load_adapter
+from deepsynth.families.summarize.config import TrainerConfig
 from deepsynth.families.summarize.job import SummarizeJob
 from deepsynth.families.summarize.prepared import model_source
-from deepsynth.run import Run
-from deepsynth.training.adapters import load_adapter
-from deepsynth.training.config import TrainerConfig
-from deepsynth.training.vlm_model import load_model, load_processor
-from deepsynth.training.vlm_session import base_of, choose_precision
-from deepsynth.training.vlm_tiny import SCRATCH_MODELS, SCRATCH_PREFIX
+from deepsynth.families.summarize.tiny_model import SCRATCH_MODELS, SCRATCH_PREFIX
+from deepsynth.families.summarize.vlm_model import load_model, load_processor
+from deepsynth.families.summarize.vlm_session import base_of, choose_precision
+from deepsynth.run.run import Run
 
 
 def check_model_name(job: SummarizeJob) -> None:

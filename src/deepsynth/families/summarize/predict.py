@@ -10,11 +10,11 @@ from deepsynth.errors import DataError
 from deepsynth.families.summarize.job import SummarizeJob
 from deepsynth.families.summarize.models import load_adapted, load_whole, start_config, to_device
 from deepsynth.families.summarize.prepared import exported
-from deepsynth.run import Run
-from deepsynth.training.vlm_data import PageCollator, PageSamples
-from deepsynth.training.vlm_model import autocast, page_view
-from deepsynth.training.vlm_session import choose_precision
-from deepsynth.training.vlm_trainer import generate
+from deepsynth.families.summarize.vlm_data import PageCollator, PageSamples
+from deepsynth.families.summarize.vlm_model import autocast, page_view
+from deepsynth.families.summarize.vlm_session import choose_precision
+from deepsynth.families.summarize.vlm_trainer import generate
+from deepsynth.run.run import Run
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
@@ -93,8 +93,8 @@ def draw(text: str, job: SummarizeJob, name: str) -> list[Any]:
     Raises:
         DataError: Nothing in it can be drawn.
     """
-    from deepsynth.render.renderer import BadDocument, Renderer
-    from deepsynth.render.settings import PageSettings
+    from deepsynth.pages.render.renderer import BadDocument, Renderer
+    from deepsynth.pages.render.settings import PageSettings
 
     try:
         settings = PageSettings(mode=job.pages.mode, size_px=job.pages.size_px)

@@ -17,16 +17,16 @@ from typing import cast
 from deepsynth import durable
 from deepsynth.checks import Finding, Severity
 from deepsynth.checks.report import write_findings
-from deepsynth.dataset.neardup import near_duplicate_groups
-from deepsynth.dataset.splits import assign_splits, leaking_rows
+from deepsynth.data.neardup import near_duplicate_groups
+from deepsynth.data.splits import assign_splits, leaking_rows
 from deepsynth.errors import DataError
-from deepsynth.execution import step_process
 from deepsynth.families.summarize.job import Data, SummarizeJob
 from deepsynth.families.summarize.prepared import INDEX
 from deepsynth.families.summarize.sources import fetched_rows, is_pages
-from deepsynth.run import Run
-from deepsynth.training.vlm_model import scratch_folder
-from deepsynth.training.vlm_shards import SPLITS, ShardRows, find_shards
+from deepsynth.families.summarize.vlm_model import scratch_folder
+from deepsynth.families.summarize.vlm_shards import SPLITS, ShardRows, find_shards
+from deepsynth.run.execution import step_process
+from deepsynth.run.run import Run
 
 
 def choose_rows(
@@ -124,7 +124,7 @@ def bring(
         if isinstance(place, Path) and is_pages(place):
             folders.append(place)
         elif isinstance(place, Path):
-            from deepsynth.generate.generate import generate
+            from deepsynth.pages.generate import generate
 
             made = generate(
                 str(place),

@@ -8,9 +8,9 @@ from typing import Any, cast
 from deepsynth import durable
 from deepsynth.errors import DataError, ModelError
 from deepsynth.families.summarize.job import SummarizeJob
-from deepsynth.run import Run
-from deepsynth.training.vlm_data import PageSamples
-from deepsynth.training.vlm_shards import ShardRows
+from deepsynth.families.summarize.vlm_data import PageSamples
+from deepsynth.families.summarize.vlm_shards import ShardRows
+from deepsynth.run.run import Run
 
 INDEX = "samples.json"
 """In `data/`: files of the dataset and, by split, which rows are used."""

@@ -19,10 +19,10 @@ from deepsynth import durable
 from deepsynth.checks.report import read_findings
 from deepsynth.families.summarize.job import SummarizeJob
 from deepsynth.families.summarize.prepared import rows_of
-from deepsynth.job import Setting
-from deepsynth.run import Run
-from deepsynth.training.summary_metrics import rouge, words
-from deepsynth.training.vlm_data import Page, PageSamples, decode_page
+from deepsynth.families.summarize.summary_metrics import rouge, words
+from deepsynth.families.summarize.vlm_data import Page, PageSamples, decode_page
+from deepsynth.job.job import Setting
+from deepsynth.run.run import Run
 
 _THUMBNAIL = 640
 """Side of a page in the gallery, in pixels; type of 16 px on a page of 1024 stays readable."""

@@ -89,7 +89,7 @@ def is_pages(folder: Path) -> bool:
 
 
 def _local(path: Path, data: Data) -> Source:
-    from deepsynth.training.vlm_shards import ShardRows, find_shards
+    from deepsynth.families.summarize.vlm_shards import ShardRows, find_shards
 
     if not path.exists():
         beside = sorted(p.name for p in path.parent.glob("*")) if path.parent.is_dir() else []
@@ -102,7 +102,7 @@ def _local(path: Path, data: Data) -> Source:
         manifest = path / "manifest.json"
         digest = durable.sha256_file(manifest) if manifest.is_file() else ""
         return Source("pages", str(path), len(ShardRows(find_shards(path)["train"])), digest)
-    from deepsynth.dataset.sources.opening import open_corpus
+    from deepsynth.data.opening import open_corpus
 
     corpus = open_corpus(str(path), text=data.text, summary=data.summary)
     if "train" not in corpus.splits:
@@ -125,7 +125,7 @@ def _spelled_out(data: Data) -> list[str]:
 
 def _repositories(name: str, data: Data) -> list[str]:
     """`USER/NAME[@revision]` of what is not here; of `all`, what is not here already."""
-    from deepsynth.dataset.sources.registry import known_sources, unknown_source
+    from deepsynth.data.registry import known_sources, unknown_source
     from deepsynth.hub.account import dataset_repo_name
     from deepsynth.hub.datasets import resolve_datasets
     from deepsynth.hub.load import is_offline

@@ -15,15 +15,15 @@ from transformers import PrinterCallback, TrainerCallback
 
 from deepsynth import durable
 from deepsynth.errors import Stopped
-from deepsynth.execution import step_process
+from deepsynth.families.summarize.fit import fit, make_trainer
 from deepsynth.families.summarize.models import start_config
 from deepsynth.families.summarize.prepared import read_samples
-from deepsynth.run import Run
+from deepsynth.families.summarize.vlm_session import open_session
+from deepsynth.families.summarize.vlm_trainer import mean_loss, world_size
+from deepsynth.run.execution import step_process
+from deepsynth.run.run import Run
 from deepsynth.training.callbacks import CleanStop, RunCallback, StopSwitch
 from deepsynth.training.checkpoints import last_complete, updates_of
-from deepsynth.training.vlm import fit, make_trainer
-from deepsynth.training.vlm_session import open_session
-from deepsynth.training.vlm_trainer import mean_loss, world_size
 
 REFERENCE = "reference.json"
 """In `training/`: the loss of the exported weights, on which split and how many samples."""

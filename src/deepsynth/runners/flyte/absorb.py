@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from deepsynth import durable, receipts, storage
-from deepsynth.run import Run
+from deepsynth import durable, storage
+from deepsynth.run import receipts
+from deepsynth.run.run import Run
+from deepsynth.run.step import Step
 from deepsynth.runners.flyte.process import replace_curve
-from deepsynth.step import Step
 
 
 def published_sources(run: Run, steps: list[Step], store: str) -> dict[str, str]:

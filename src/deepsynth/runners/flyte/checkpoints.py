@@ -9,8 +9,8 @@ from pathlib import Path
 
 from deepsynth import storage
 from deepsynth.errors import DeepSynthError
-from deepsynth.run import Run
-from deepsynth.step import Step
+from deepsynth.run.run import Run
+from deepsynth.run.step import Step
 
 
 class Checkpoints:

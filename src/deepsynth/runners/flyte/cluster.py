@@ -12,7 +12,8 @@ from typing import Any
 
 from deepsynth import durable
 from deepsynth.errors import DeepSynthError, JobError, RequestError, RunError, Stopped
-from deepsynth.run import Run
+from deepsynth.run.run import Run
+from deepsynth.run.step import Step
 from deepsynth.runners.flyte.absorb import absorb, published_sources
 from deepsynth.runners.flyte.failure import told
 from deepsynth.runners.flyte.layout import source_parameter
@@ -24,7 +25,6 @@ from deepsynth.runners.flyte.workflow import (
     workflow_text,
     write_workflow,
 )
-from deepsynth.step import Step
 
 POLL_SECONDS = 5.0
 REACH_SECONDS = 5.0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 from deepsynth.runners.flyte.cluster import connect, explained, store_of
 from deepsynth.runners.flyte.local import load_workflow, prepare_flyte
 from deepsynth.runners.flyte.settings import load_settings

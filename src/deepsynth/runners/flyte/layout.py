@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from deepsynth import receipts
-from deepsynth.step import Plan, Step
+from deepsynth.run import receipts
+from deepsynth.run.step import Plan, Step
 
 
 def makers(plan: Plan, step: Step) -> list[Step]:

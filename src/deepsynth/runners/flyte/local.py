@@ -15,15 +15,15 @@ from pathlib import Path
 from types import ModuleType
 
 from deepsynth.errors import MissingDependency, Stopped
-from deepsynth.execution import GRACE_SECONDS
-from deepsynth.run import Run
+from deepsynth.run.execution import GRACE_SECONDS
+from deepsynth.run.run import Run
+from deepsynth.run.step import Step
 from deepsynth.runners.flyte.absorb import absorb, published_sources
 from deepsynth.runners.flyte.failure import from_flyte
 from deepsynth.runners.flyte.layout import source_parameter
 from deepsynth.runners.flyte.settings import load_settings, local_store
 from deepsynth.runners.flyte.workflow import MODULE, workflow_text, write_workflow
 from deepsynth.runners.local import LocalRunner
-from deepsynth.step import Step
 
 TICK_SECONDS = 0.1
 

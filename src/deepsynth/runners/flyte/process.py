@@ -16,10 +16,10 @@ from pathlib import Path
 
 from deepsynth import durable
 from deepsynth.errors import EXIT_STOPPED, DeepSynthError, RunError, StepFailed, Stopped
-from deepsynth.execution import GRACE_SECONDS, LIFELINE, LOCKS, lifeline
-from deepsynth.run import Run
+from deepsynth.run.execution import GRACE_SECONDS, LIFELINE, LOCKS, lifeline
+from deepsynth.run.run import Run
+from deepsynth.run.step import Step
 from deepsynth.runners.flyte.checkpoints import Checkpoints
-from deepsynth.step import Step
 
 POLL_SECONDS = 0.1
 
@@ -96,7 +96,7 @@ async def run_step(
     locks = [lock] if WATCH.lock is None else [lock, WATCH.lock]
     with lifeline() as alive:
         child = subprocess.Popen(
-            [sys.executable, "-m", "deepsynth.step", str(run.path), step.name, str(index)],
+            [sys.executable, "-m", "deepsynth.run.step", str(run.path), step.name, str(index)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

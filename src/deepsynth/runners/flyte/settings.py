@@ -23,11 +23,11 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from deepsynth.environments import managed_folder
 from deepsynth.errors import JobError
-from deepsynth.job import Section
-from deepsynth.step import Step
-from deepsynth.yaml_lines import read_yaml
+from deepsynth.job.job import Section
+from deepsynth.job.strict_yaml import read_yaml
+from deepsynth.run.environments import managed_folder
+from deepsynth.run.step import Step
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)?([KMGT]i?)?$")]
 """A size as Kubernetes writes it: 16Gi, 500M."""

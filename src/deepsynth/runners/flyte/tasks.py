@@ -19,10 +19,12 @@ from typing import Any
 
 from flyte.io import Dir, File
 
-from deepsynth import receipts, storage
-from deepsynth.environments import managed_folder
+from deepsynth import storage
 from deepsynth.errors import EXIT_STOPPED, DeepSynthError
-from deepsynth.run import Run
+from deepsynth.run import receipts
+from deepsynth.run.environments import managed_folder
+from deepsynth.run.run import Run
+from deepsynth.run.step import Plan, Step
 from deepsynth.runners.flyte.checkpoints import Checkpoints
 from deepsynth.runners.flyte.failure import as_flyte
 from deepsynth.runners.flyte.layout import (
@@ -33,7 +35,6 @@ from deepsynth.runners.flyte.layout import (
 )
 from deepsynth.runners.flyte.process import WATCH, alone, run_step
 from deepsynth.runners.flyte.workflow import JOB_FILES
-from deepsynth.step import Plan, Step
 from deepsynth.storage.stores import join
 
 

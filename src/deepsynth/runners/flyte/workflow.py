@@ -11,11 +11,11 @@ import jinja2
 import yaml
 
 from deepsynth import __version__, durable
-from deepsynth.run import Run
+from deepsynth.run.run import Run
+from deepsynth.run.step import Plan, Step
 from deepsynth.runners.flyte.guide import GROUPS, TASKS, Group
 from deepsynth.runners.flyte.layout import makers, parameter, source_parameter
 from deepsynth.runners.flyte.settings import FlyteSettings, StepNeeds, at_once
-from deepsynth.step import Plan, Step
 
 MODULE = "workflow"
 JOB_FILES = ("job.yaml", "resolved.yaml", "plan.json")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepsynth.errors import RunError
-from deepsynth.run import Run, is_run
+from deepsynth.run.run import Run, is_run
 from deepsynth.runners.slurm.connection import Connection
 from deepsynth.runners.slurm.record import read_record
 from deepsynth.runners.slurm.runner import attach

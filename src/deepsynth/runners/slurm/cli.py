@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from deepsynth.errors import RequestError
-from deepsynth.verbs import groups
+from deepsynth.terminal import groups
 
 On = Annotated[str, Parameter(help="A site of sites.yaml.")]
 
@@ -37,7 +37,7 @@ def clean(
     deepsynth clean runs/letters --on hpc
     ```
     """
-    from deepsynth.run import Run
+    from deepsynth.run.run import Run
     from deepsynth.runners.slurm.clean import clean_run, delete_sources, list_site
     from deepsynth.runners.slurm.record import need_record
     from deepsynth.runners.slurm.site import load_site

@@ -9,13 +9,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepsynth import durable, receipts
-from deepsynth.run import Run
+from deepsynth import durable
+from deepsynth.run import receipts
+from deepsynth.run.run import Run
+from deepsynth.run.step import Step
 from deepsynth.runners.slurm.connection import Connection
 from deepsynth.runners.slurm.record import Record
 from deepsynth.runners.slurm.states import Element, Snapshot
 from deepsynth.runners.slurm.transfer import Progress, Transfer, TransferFailed
-from deepsynth.step import Step
 
 TOLERATED_SKEW = 10.0
 """Seconds by which two clocks may differ before it shows in how long things seem to take."""

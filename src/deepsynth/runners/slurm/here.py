@@ -12,16 +12,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from deepsynth import durable, receipts
-from deepsynth.environments import get_environment
-from deepsynth.execution import execute
-from deepsynth.run import Run
+from deepsynth import durable
+from deepsynth.run import receipts
+from deepsynth.run.environments import get_environment
+from deepsynth.run.execution import execute
+from deepsynth.run.run import Run
+from deepsynth.run.status import ELSEWHERE, State
+from deepsynth.run.step import Step
 from deepsynth.runners.slurm.connection import Connection
 from deepsynth.runners.slurm.record import Record
 from deepsynth.runners.slurm.site import Site
 from deepsynth.runners.slurm.states import Element, Snapshot
-from deepsynth.status import ELSEWHERE, State
-from deepsynth.step import Step
 
 
 def steps_there(site: Site, steps: Sequence[Step]) -> list[Step]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deepsynth.errors import RequestError
+from deepsynth.run.step import Step
 from deepsynth.runners.slurm.connection import Connection
 from deepsynth.runners.slurm.site import Site, seconds
-from deepsynth.step import Step
 
 
 def fit_partitions(name: str, site: Site, connection: Connection, steps: Sequence[Step]) -> Site:

@@ -6,7 +6,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 from deepsynth.runners.slurm.connection import Connection
 from deepsynth.runners.slurm.record import need_record
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from deepsynth.errors import StepFailed
-from deepsynth.run import Run
+from deepsynth.run.run import Run
+from deepsynth.run.step import Step
 from deepsynth.runners.slurm.connection import Connection, explain
 from deepsynth.runners.slurm.record import need_record
 from deepsynth.runners.slurm.states import Element, Snapshot
 from deepsynth.runners.slurm.words import AGAIN, ENDS
-from deepsynth.step import Step
 
 MOST_SUBMISSIONS = 20
 """How often a step that ended through no fault of its own is submitted."""

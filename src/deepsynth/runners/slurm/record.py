@@ -16,7 +16,7 @@ from typing import Any
 
 from deepsynth import durable
 from deepsynth.errors import RunError
-from deepsynth.run import Run
+from deepsynth.run.run import Run
 from deepsynth.runners.slurm.script import safe_name
 from deepsynth.runners.slurm.site import Site
 

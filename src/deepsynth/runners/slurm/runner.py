@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from deepsynth.errors import DeepSynthError, RunError, Stopped
-from deepsynth.run import Run
+from deepsynth.run.run import Run
+from deepsynth.run.step import Step
 from deepsynth.runners.local import LocalRunner
 from deepsynth.runners.slurm import fetching, submission
 from deepsynth.runners.slurm.connection import Connection, ConnectionLost, FolderGone, RemoteError
@@ -36,7 +37,6 @@ from deepsynth.runners.slurm.record import need_record, record_lock
 from deepsynth.runners.slurm.site import Site, load_site
 from deepsynth.runners.slurm.states import Element, Snapshot, take_snapshot
 from deepsynth.runners.slurm.transfer import Transfer
-from deepsynth.step import Step
 
 STOP_SECONDS = 150
 """How long stopped steps may take to save before they are ended."""

@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from deepsynth.run.step import Plan, Step
 from deepsynth.runners.slurm.site import Site, SiteEnvironment, seconds
-from deepsynth.step import Plan, Step
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -117,7 +117,7 @@ def _clock(total: int) -> str:
 
 def _command(step: Step, environment: SiteEnvironment, python: str, *, accelerator: bool) -> str:
     if environment.deepsynth:
-        command = f'{python} -m deepsynth.step "$run" {step.name} "$index"'
+        command = f'{python} -m deepsynth.run.step "$run" {step.name} "$index"'
     else:
         command = " ".join(_words(part.replace("{python}", python), step) for part in step.argv)
     if environment.image:

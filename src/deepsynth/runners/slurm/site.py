@@ -27,9 +27,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from deepsynth.errors import JobError, RequestError
-from deepsynth.job import Section
-from deepsynth.step import Step
-from deepsynth.yaml_lines import KeyPath, read_yaml
+from deepsynth.job.job import Section
+from deepsynth.job.strict_yaml import KeyPath, read_yaml
+from deepsynth.run.step import Step
 
 Word = Annotated[str, StringConstraints(pattern=r"^[^\s'\"\\$`-][^\s'\"\\$`]*$")]
 """A value that goes into an `#SBATCH` line or after `ssh` as it is."""

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from deepsynth.run.step import Plan, Step
 from deepsynth.runners.slurm.connection import Connection, RemoteError
 from deepsynth.runners.slurm.script import job_name
 from deepsynth.runners.slurm.words import ACTIVE, ENDS, WAITING, reason_in_words
-from deepsynth.step import Plan, Step
 
 GONE = 66
 """Exit code of the question when the run folder is not there."""

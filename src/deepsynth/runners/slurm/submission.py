@@ -10,7 +10,8 @@ from pathlib import Path
 
 from deepsynth import durable
 from deepsynth.errors import DataError, RunError
-from deepsynth.run import Run
+from deepsynth.run.run import Run
+from deepsynth.run.step import Step
 from deepsynth.runners.slurm.connection import Connection
 from deepsynth.runners.slurm.here import renew, steps_here, steps_there
 from deepsynth.runners.slurm.record import Record, new_run_id, read_record, source_folder
@@ -18,7 +19,6 @@ from deepsynth.runners.slurm.script import batch_script, shell_path, submit_scri
 from deepsynth.runners.slurm.site import Site
 from deepsynth.runners.slurm.states import Snapshot
 from deepsynth.runners.slurm.transfer import Progress, Transfer
-from deepsynth.step import Step
 
 STAYS = (
     "/sources",

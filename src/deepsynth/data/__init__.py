@@ -1,0 +1,1 @@
+"""Tables of documents: one reader, columns, splits, near-duplicates, known corpora."""

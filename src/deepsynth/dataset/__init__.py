@@ -1,1 +1,0 @@
-"""Datasets: reading tables, splits that never leak, shards and manifests."""

@@ -1,1 +1,0 @@
-"""Where texts and summaries come from: the corpora known by name, files, folders and the Hub."""

@@ -1,0 +1,118 @@
+"""ALTO 2 to 4: the library community's page format, which eScriptorium exports."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from deepsynth.families.htr.ground_truth.pages import Line, Page, Point, Region
+
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
+_BLOCKS = {"TextBlock": "text", "Illustration": "illustration", "GraphicalElement": "graphic"}
+
+
+def read(path: Path, root: Any) -> Page:
+    """The page that an ALTO document describes.
+
+    Args:
+        path: The file, for messages and to find the image beside it.
+        root: Its parsed root element.
+    """
+    unit = (root.findtext(".//{*}MeasurementUnit") or "").strip()
+    page = root.find(".//{*}Page")
+    declared = {
+        tag.get("ID"): tag.get("LABEL") or ""
+        for tags in root.iterfind(".//{*}Tags")
+        for tag in tags
+        if isinstance(tag.tag, str)
+    }
+    undeclared: list[str] = []
+
+    def labels(element: Any) -> tuple[str, ...]:
+        references = (element.get("TAGREFS") or "").split()
+        undeclared.extend(ref for ref in references if ref not in declared)
+        return tuple(declared[ref] for ref in references if declared.get(ref))
+
+    lines = tuple(_line(element, labels) for element in root.iterfind(".//{*}TextLine"))
+    regions = tuple(
+        _region(element, kind, labels)
+        for kind in _BLOCKS
+        for element in root.iterfind(f".//{{*}}{kind}")
+    )
+    return Page(
+        path=path,
+        format="alto",
+        version=_version(root),
+        image_name=(root.findtext(".//{*}fileName") or "").strip(),
+        width=_size(page, "WIDTH"),
+        height=_size(page, "HEIGHT"),
+        unit=unit or "pixel",
+        lines=lines,
+        regions=regions,
+        undeclared_tags=tuple(dict.fromkeys(undeclared)),
+    )
+
+
+def points(text: str | None) -> tuple[Point, ...]:
+    """Points of any of ALTO's spellings: `x y x y`, `x,y x,y`, `(x, y) (x, y)`.
+
+    An odd count of numbers, such as the single height that `BASELINE` held before ALTO 4.1,
+    gives no points. Points repeated in a row are kept once, as Kraken does.
+    """
+    numbers = [int(float(found)) for found in _NUMBER.findall(text or "")]
+    if len(numbers) % 2:
+        return ()
+    pairs = zip(numbers[::2], numbers[1::2], strict=True)
+    return tuple(point for point, _ in groupby(pairs))
+
+
+def _line(element: Any, labels: Any) -> Line:
+    strings = spaces = 0
+    text = ""
+    for child in element.iter("{*}String", "{*}SP"):
+        text += child.get("CONTENT") or " "
+        if child.tag.endswith("}SP") or child.tag == "SP":
+            spaces += 1
+        else:
+            strings += 1
+    polygon = element.find("{*}Shape/{*}Polygon")
+    return Line(
+        id=element.get("ID") or "",
+        text=text if strings else "",
+        baseline=points(element.get("BASELINE")),
+        polygon=points(None if polygon is None else polygon.get("POINTS")),
+        tags=labels(element),
+        source_line=element.sourceline or 0,
+        unspaced=strings > 1 and not spaces,
+    )
+
+
+def _region(element: Any, kind: str, labels: Any) -> Region:
+    polygon = element.find("{*}Shape/{*}Polygon")
+    outline = points(None if polygon is None else polygon.get("POINTS"))
+    if not outline:
+        left, top = _size(element, "HPOS"), _size(element, "VPOS")
+        right, bottom = left + _size(element, "WIDTH"), top + _size(element, "HEIGHT")
+        if right > left and bottom > top:
+            outline = ((left, top), (left, bottom), (right, bottom), (right, top))
+    names = labels(element)
+    return Region(
+        id=element.get("ID") or "",
+        type=names[0] if names else element.get("TYPE") or _BLOCKS[kind],
+        polygon=outline,
+    )
+
+
+def _size(element: Any, name: str) -> int:
+    try:
+        return int(float(element.get(name)))
+    except (AttributeError, TypeError, ValueError):
+        return 0
+
+
+def _version(root: Any) -> str:
+    namespace = root.tag[1:].split("}")[0] if root.tag.startswith("{") else ""
+    found = re.search(r"ns-v(\d)", namespace)
+    return found.group(1) if found else ""

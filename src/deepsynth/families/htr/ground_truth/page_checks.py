@@ -1,0 +1,208 @@
+"""What can be wrong with one page: its file, its image and, in line_checks.py, its lines."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deepsynth.checks import Finding, Severity
+from deepsynth.families.htr.ground_truth.line_checks import EXAMPLES, REPAIR, line_findings
+from deepsynth.families.htr.ground_truth.pages import (
+    IMAGE_SUFFIXES,
+    NotGroundTruth,
+    Page,
+    read_page,
+    require_decodable_size,
+    too_large,
+    unreadable,
+)
+
+_EXIF_ORIENTATION = 274
+
+
+@dataclass(slots=True)
+class PageCheck:
+    """What one file turned out to be.
+
+    Attributes:
+        path: The XML file.
+        page: The page read, or None when the file is not ground truth.
+        findings: Everything found, in the order of the checks.
+        image: The image, when it is there.
+        digest: sha256 of the image file, to find pages given twice.
+        characters: How often each character occurs in the transcriptions.
+    """
+
+    path: Path
+    page: Page | None = None
+    findings: list[Finding] = field(default_factory=list)
+    image: Path | None = None
+    digest: str = ""
+    characters: Counter[str] = field(default_factory=Counter)
+
+
+def check_file(path: Path) -> PageCheck:
+    """Check one XML file, its image (decoded to the end) and its lines."""
+    check = PageCheck(path)
+    try:
+        check.page = read_page(path)
+    except NotGroundTruth as problem:
+        check.findings.append(_as_finding(problem))
+        return check
+    page = check.page
+    for line in page.lines:
+        check.characters.update(line.text)
+    check.findings.extend(_page_findings(page))
+    size = (page.width, page.height)
+    try:
+        check.image = page.image
+        check.findings.extend(_name_findings(page, check.image))
+        if check.image.is_file():
+            content = check.image.read_bytes()
+            check.digest = hashlib.sha256(content).hexdigest()
+            size, exif = image_size(check.image, content)
+            check.findings.extend(_size_findings(page, size, exif))
+        else:
+            check.image = None
+    except NotGroundTruth as problem:
+        check.findings.append(_as_finding(problem))
+    check.findings.extend(line_findings(page, size))
+    return check
+
+
+def image_size(path: Path, content: bytes) -> tuple[tuple[int, int], int]:
+    """Width and height in pixels as turned by EXIF, and the EXIF orientation (1: upright).
+
+    The image is decoded to its end, for JPEG at an eighth of its size, which is enough to find a
+    truncated file and takes a third of the time.
+
+    Args:
+        path: Where the image is, for the message.
+        content: Its bytes.
+
+    Raises:
+        NotGroundTruth: Not an image, truncated, or too large.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            width, height = image.size
+            require_decodable_size(path, image.size)
+            orientation = int(image.getexif().get(_EXIF_ORIENTATION, 1))
+            image.draft("L", (width // 8, height // 8))
+            image.load()
+    except Image.DecompressionBombError:
+        raise too_large(path) from None
+    except (OSError, ValueError, SyntaxError) as error:
+        raise unreadable(path, error) from None
+    return ((height, width) if orientation in (5, 6, 7, 8) else (width, height)), orientation
+
+
+def find_image(page: Page) -> Path | None:
+    """The image the page most probably means when the one it names is missing.
+
+    Tried in turn: the same name but for case, then the same stem with another extension, then
+    the stem of the XML file.
+    """
+    folder = page.path.parent
+    name = Path(page.image_name.replace("\\", "/")).name
+    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    images = [image for image in images if not image.name.startswith(".")]
+    for wanted in (
+        lambda image: image.name.lower() == name.lower(),
+        lambda image: image.stem.lower() == Path(name).stem.lower(),
+        lambda image: image.stem.lower() == page.path.stem.lower(),
+    ):
+        for image in images:
+            if wanted(image):
+                return image
+    return None
+
+
+def _as_finding(problem: NotGroundTruth) -> Finding:
+    # a table of contents among the pages is left out; everything else loses a page
+    harmless = problem.code == "xml-not-ground-truth"
+    severity = Severity.WARNING if harmless else Severity.ERROR
+    return Finding(severity, problem.code, str(problem.where), problem.what, problem.hint or "")
+
+
+def _page_findings(page: Page) -> Iterator[Finding]:
+    where = str(page.path)
+    if page.unit != "pixel":
+        yield Finding(
+            Severity.ERROR,
+            "unit-not-pixel",
+            where,
+            f"coordinates are in {page.unit}, not in pixels; Kraken refuses the file",
+            REPAIR,
+        )
+    if not page.lines:
+        yield Finding(
+            Severity.WARNING,
+            "page-no-lines",
+            where,
+            "the page has no lines",
+            "Transcribe the page or leave its file out.",
+        )
+    if page.undeclared_tags:
+        yield Finding(
+            Severity.WARNING,
+            "tag-undeclared",
+            where,
+            f"{len(page.undeclared_tags)} tags are used but nowhere declared",
+            "Export the page again; zone and line types are lost as the file stands.",
+            page.undeclared_tags[:EXAMPLES],
+        )
+
+
+def _name_findings(page: Page, image: Path) -> Iterator[Finding]:
+    where = str(page.path)
+    exact = image.is_file() and image.name in {entry.name for entry in image.parent.iterdir()}
+    if exact:
+        return
+    found = find_image(page)
+    if found is None:
+        yield Finding(
+            Severity.ERROR,
+            "image-missing",
+            where,
+            f"the image {page.image_name!r} is not beside the file",
+            "Export the images with the transcriptions.",
+        )
+        return
+    case_only = found.name.lower() == image.name.lower()
+    yield Finding(
+        Severity.ERROR,
+        "image-name-case" if case_only else "image-name-extension",
+        where,
+        f"the file names {page.image_name!r}, the image beside it is {found.name!r}",
+        REPAIR,
+        (found.name,),
+    )
+
+
+def _size_findings(page: Page, size: tuple[int, int], orientation: int) -> Iterator[Finding]:
+    where = str(page.path)
+    if orientation != 1:
+        yield Finding(
+            Severity.WARNING,
+            "image-rotated",
+            where,
+            f"the image is turned by its EXIF orientation {orientation}, which Kraken before 7 "
+            "and several editors ignore",
+            "Save the image upright, without the EXIF orientation.",
+        )
+    if page.unit == "pixel" and page.width and page.height and (page.width, page.height) != size:
+        yield Finding(
+            Severity.ERROR,
+            "image-size-mismatch",
+            where,
+            f"the file says {page.width} x {page.height}, the image has {size[0]} x {size[1]} "
+            "pixels: the coordinates belong to another version of the image",
+            "Use the image the page was transcribed on, or export again.",
+        )

@@ -1,0 +1,88 @@
+"""PAGE 2013 to 2019: the format of Transkribus and, on demand, of eScriptorium."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from deepsynth.families.htr.ground_truth.pages import Line, Page, Point, Region
+
+_STRUCTURE = re.compile(r"structure\s*\{[^}]*?type:\s*([^;}]+)")
+_POINT = re.compile(r"(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?)")
+
+
+def read(path: Path, root: Any) -> Page:
+    """The page that a PAGE document describes.
+
+    Args:
+        path: The file, for messages and to find the image beside it.
+        root: Its parsed root element.
+    """
+    page = root.find(".//{*}Page")
+    attributes = {} if page is None else page.attrib
+    lines = tuple(_line(element) for element in root.iterfind(".//{*}TextLine"))
+    regions = tuple(
+        Region(
+            id=element.get("id") or "",
+            type=_structure(element) or element.get("type") or "text",
+            polygon=points(element.find("{*}Coords")),
+        )
+        for element in root.iter("{*}*")
+        if isinstance(element.tag, str) and element.tag.endswith("Region")
+    )
+    return Page(
+        path=path,
+        format="page",
+        version=_version(root),
+        image_name=(attributes.get("imageFilename") or "").strip(),
+        width=_size(attributes.get("imageWidth")),
+        height=_size(attributes.get("imageHeight")),
+        unit="pixel",
+        lines=lines,
+        regions=regions,
+    )
+
+
+def points(element: Any) -> tuple[Point, ...]:
+    """Points of a `Coords` or `Baseline` element; none when it is absent or holds none."""
+    text = "" if element is None else element.get("points") or ""
+    pairs = ((int(float(x)), int(float(y))) for x, y in _POINT.findall(text))
+    return tuple(point for point, _ in groupby(pairs))
+
+
+def _line(element: Any) -> Line:
+    equivalents = element.findall("{*}TextEquiv")
+    text = ""
+    if equivalents:
+        text = "".join(part.text or "" for part in equivalents[0].iterfind(".//{*}Unicode"))
+    else:  # words without a transcription of the whole line
+        text = "".join(part.text or "" for part in element.iterfind(".//{*}Unicode"))
+    structure = _structure(element)
+    return Line(
+        id=element.get("id") or "",
+        text=text,
+        baseline=points(element.find("{*}Baseline")),
+        polygon=points(element.find("{*}Coords")),
+        tags=(structure,) if structure else (),
+        source_line=element.sourceline or 0,
+        alternatives=max(1, len(equivalents)),
+    )
+
+
+def _structure(element: Any) -> str:
+    found = _STRUCTURE.search(element.get("custom") or "")
+    return found.group(1).strip() if found else ""
+
+
+def _size(text: str | None) -> int:
+    try:
+        return int(float(text or 0))
+    except ValueError:
+        return 0
+
+
+def _version(root: Any) -> str:
+    namespace = root.tag[1:].split("}")[0] if root.tag.startswith("{") else ""
+    return namespace.rsplit("/", 1)[-1]

@@ -1,0 +1,1 @@
+"""Everything that touches Kraken or its command line."""

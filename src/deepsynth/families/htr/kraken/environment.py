@@ -1,0 +1,67 @@
+"""The managed environment of Kraken: `deepsynth setup htr`.
+
+Kraken's pins clash with those of transformers, so it lives in an environment of its own. The
+package `deepsynth` is linked into it, not installed: the steps that run there use its core only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import deepsynth
+from deepsynth.errors import DeepSynthError
+from deepsynth.run.environments import Environment, build_managed, managed_folder
+
+NAME = "htr"
+LOCK = Path(__file__).parent / "htr.lock"
+_SHIM = Path(__file__).parent / "torchvision_shim.py"
+_SHIM_MODULE = "deepsynth_torchvision_shim"
+
+
+def setup_htr(*, log: Path | None = None) -> Environment:
+    """Build the environment, or bring an existing one up to date; safe to call again.
+
+    pip's own settings are honoured: to install a torch for CPUs only, point `PIP_FIND_LINKS` or
+    `PIP_EXTRA_INDEX_URL` at a place that has one.
+
+    Args:
+        log: Where pip's output goes; the terminal when None.
+
+    Raises:
+        DeepSynthError: pip failed, or Kraken cannot be imported afterwards.
+    """
+    environment = build_managed(NAME, LOCK, log=log)
+    packages = _site_packages(managed_folder(NAME))
+    shutil.copyfile(_SHIM, packages / f"{_SHIM_MODULE}.py")
+    (packages / f"{_SHIM_MODULE}.pth").write_text(f"import {_SHIM_MODULE}\n", encoding="utf-8")
+    _link(Path(deepsynth.__file__).parent, packages / "deepsynth")
+    probe = subprocess.run(
+        [environment.python, "-c", "import kraken.train, deepsynth.families.htr.job"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if probe.returncode:
+        last = (probe.stderr.strip().splitlines() or ["no message"])[-1]
+        raise DeepSynthError(
+            f"Kraken was installed but cannot be imported: {last}",
+            where=managed_folder(NAME),
+            hint=f"Remove {managed_folder(NAME)} and run `deepsynth setup htr` again.",
+        )
+    return environment
+
+
+def _site_packages(folder: Path) -> Path:
+    return next((folder / "lib").glob("python3*/site-packages"))
+
+
+def _link(source: Path, target: Path) -> None:
+    """Point `target` at `source` in one step, so that a running step never misses it."""
+    if target.is_symlink() and target.resolve() == source.resolve():
+        return
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary.symlink_to(source)
+    temporary.replace(target)

@@ -1,0 +1,1 @@
+"""Text lines cut out of pages, and the compiled file that holds them."""

@@ -1,0 +1,205 @@
+"""Recommended settings by the number of samples, each with its reason, and what they come to.
+
+Small sets follow the DeepSynth LoRA guide where it is right, and say where it is not: its update
+count divides samples by accumulation, while the Trainer ends every epoch with an update.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deepsynth.checks.ledger import Ledger, ledger
+from deepsynth.families.summarize.config import LoraSettings, TrainerConfig
+from deepsynth.families.summarize.lora_presets import get_lora_preset
+from deepsynth.families.summarize.probe import Speed
+from deepsynth.job.job import Recommendation
+
+
+@dataclass(frozen=True)
+class Size:
+    """A class of data set sizes and what suits it.
+
+    Attributes:
+        below: Samples it ends before.
+        preset: LoRA preset.
+        batch_size: Samples at once.
+        effective: Samples in an update.
+        updates: Updates wanted; epochs follow.
+        max_epochs: Passes beyond which more updates only memorise.
+        learning_rate: Peak.
+        why: The reason.
+    """
+
+    below: float
+    preset: str
+    batch_size: int
+    effective: int
+    updates: int
+    max_epochs: int
+    learning_rate: float
+    why: str
+
+
+SIZES = (
+    Size(10, "tiny_data", 1, 4, 150, 300, 2e-4, "few samples: small adapters, high dropout"),
+    Size(50, "balanced", 1, 8, 300, 100, 2e-4, "tens of samples: attention and MLP"),
+    Size(1000, "high_capacity_moe", 2, 16, 600, 30, 1e-4, "enough samples to adapt the experts"),
+    Size(20_000, "high_capacity_moe", 4, 32, 2000, 5, 1e-4, "thousands: fewer passes suffice"),
+    Size(math.inf, "high_capacity_moe", 4, 64, 5000, 2, 1e-4, "a large set: one or two passes"),
+)
+_RATE_WHY = (
+    "LoRA learns best at about ten times the rate of full fine-tuning (the guide's 2e-5 to 5e-5 "
+    "is a rate for full fine-tuning)"
+)
+
+
+def size_class(samples: int) -> Size:
+    """The class `samples` falls in."""
+    return next(size for size in SIZES if samples < size.below)
+
+
+def preset_name(preset: str, samples: int) -> str:
+    """The preset that `auto` stands for; any other name stays."""
+    return size_class(samples).preset if preset == "auto" else preset
+
+
+def recommendations(
+    train: Any, samples: int, lora: LoraSettings, devices: int = 1, *, scratch: bool = False
+) -> list[Recommendation]:
+    """Values for the open settings of `train:`, `lora:` and `moe:`, with reasons.
+
+    Args:
+        train: A `TrainSettings`; what it fixes is respected in the rest.
+        samples: Training samples.
+        lora: The job's `lora:`.
+        devices: Devices that train.
+        scratch: The model has random weights; it can take, and needs, a far higher rate.
+    """
+    size = size_class(samples)
+    name = preset_name(train.preset, samples)
+    full = name == "none"
+    reason = f"{samples} samples: {size.why}"
+    batch = train.batch_size or min(size.batch_size, samples)
+    accumulation = train.gradient_accumulation or max(
+        1, math.ceil(min(size.effective, samples) / (batch * devices))
+    )
+    per_epoch = math.ceil(math.ceil(samples / (batch * devices)) / accumulation)
+    epochs = float(min(size.max_epochs, math.ceil(size.updates / per_epoch)))
+    rate = 1e-2 if scratch else 2e-5 if full else size.learning_rate
+    rate_why = (
+        "random weights, nothing to preserve"
+        if scratch
+        else "every weight trains: small steps, or what it knows is lost"
+        if full
+        else _RATE_WHY
+    )
+    found = [
+        Recommendation("train.batch_size", batch, reason),
+        Recommendation(
+            "train.gradient_accumulation",
+            accumulation,
+            f"{batch * devices * accumulation} samples in an update: less noise a step",
+        ),
+        Recommendation(
+            "train.epochs",
+            epochs,
+            f"{per_epoch} updates an epoch; aims at {size.updates} updates and at most "
+            f"{size.max_epochs} passes",
+        ),
+        Recommendation("train.learning_rate", rate, rate_why),
+        Recommendation("train.scheduler", "cosine", "ends in small steps"),
+        Recommendation(
+            "train.warmup_ratio", 0.1, "a share of the updates, so it always comes to its end"
+        ),
+    ]
+    if full:
+        return found
+    preset = get_lora_preset(name)
+    filled = lora.filled(preset)
+    found += [
+        Recommendation(f"lora.{key}", getattr(filled, key), f"preset {name}, {preset.suits}")
+        for key in ("targets", "rank", "alpha", "dropout", "router", "expert_rank", "quantize")
+    ]
+    regularised = preset.router != "frozen"
+    gate, expert = (0.1, 0.05) if regularised else (0.0, 0.0)
+    why = "the router trains: keeps it from overfitting" if regularised else "the router is frozen"
+    found += [
+        Recommendation("moe.gate_dropout", gate, why),
+        Recommendation("moe.expert_dropout", expert, why),
+    ]
+    return found
+
+
+def filled(config: TrainerConfig, samples: int, devices: int = 1) -> TrainerConfig:
+    """`config` with every open setting recommended for so many samples."""
+    tree: dict[str, dict[str, Any]] = {"train": {}, "lora": {}, "moe": {}}
+    for advice in recommendations(
+        config, samples, config.lora, devices, scratch=_is_scratch(config)
+    ):
+        section, _, key = advice.key.partition(".")
+        tree[section][key] = advice.value
+    return config.model_copy(
+        update={
+            "preset": preset_name(config.preset, samples),
+            "lora": _fill(config.lora, tree["lora"]),
+            "moe": _fill(config.moe, tree["moe"]),
+            **{k: v for k, v in tree["train"].items() if getattr(config, k) is None},
+        }
+    )
+
+
+def expected_updates(config: Any, samples: int, devices: int = 1) -> Ledger:
+    """The update ledger of a filled `train:`, as the Trainer counts."""
+    return ledger(
+        samples,
+        config.batch_size * devices,
+        config.gradient_accumulation,
+        config.epochs,
+        learning_rate=config.learning_rate,
+        warmup_ratio=config.warmup_ratio,
+        scheduler=config.scheduler,
+    )
+
+
+def recommended(
+    samples: int, model: str | None = None, speed: Speed | None = None
+) -> dict[str, Any]:
+    """What `deepsynth presets --samples N` and the web page show.
+
+    Args:
+        samples: Training samples.
+        model: As a job's `model:`; None for the default.
+        speed: What `measure_speed` found for that model on this machine; gives the minutes.
+
+    Returns:
+        `samples`, `preset`, `settings` (key, value, why), `updates`, `per_epoch`, and `minutes` of
+        training, None without a probe.
+    """
+    config = TrainerConfig.model_validate({} if model is None else {"model_name": model})
+    complete = filled(config, samples)
+    counted = expected_updates(complete, samples)
+    advice = recommendations(config, samples, config.lora, scratch=_is_scratch(config))
+    minutes = None if speed is None else round(speed.minutes(samples, complete.epochs or 0), 2)
+    return {
+        "samples": samples,
+        "preset": complete.preset,
+        "settings": [{"key": a.key, "value": a.value, "why": a.why} for a in advice],
+        "updates": counted.updates,
+        "per_epoch": counted.per_epoch,
+        "minutes": minutes,
+    }
+
+
+def _is_scratch(config: TrainerConfig) -> bool:
+    from deepsynth.families.summarize.tiny_model import SCRATCH_PREFIX
+
+    return config.model_name.startswith(SCRATCH_PREFIX)
+
+
+def _fill(section: Any, values: Mapping[str, Any]) -> Any:
+    return section.model_copy(
+        update={k: v for k, v in values.items() if getattr(section, k) is None}
+    )

@@ -1,0 +1,318 @@
+"""A model made ready to train: what trains, how pages enter, in which precision, and why."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deepsynth import durable
+from deepsynth.errors import DataError, JobError, ModelError
+from deepsynth.families.summarize.adapters import base_fingerprint, load_adapter
+from deepsynth.families.summarize.config import TrainerConfig
+from deepsynth.families.summarize.lora import TrainableCount, count_trainable, place_lora
+from deepsynth.families.summarize.memory import memory_estimate, readable_size
+from deepsynth.families.summarize.moe import regularise
+from deepsynth.families.summarize.recommend import filled
+from deepsynth.families.summarize.tiny_model import SCRATCH_PREFIX
+from deepsynth.families.summarize.vlm_data import Page, PageCollator, PageSamples, bytes_fit
+from deepsynth.families.summarize.vlm_features import (
+    FeatureStore,
+    default_cache,
+    encode_pages,
+    page_encoder,
+    plain_model,
+    release_encoder,
+    require_space,
+)
+from deepsynth.families.summarize.vlm_model import (
+    PageView,
+    Precision,
+    autocast,
+    encoder_fingerprint,
+    load_model,
+    load_processor,
+    model_config,
+    page_view,
+    processor_fingerprint,
+    scratch_folder,
+)
+
+Announce = Callable[[str], None]
+_PRECISIONS = {"bf16": "bfloat16", "fp16": "float16", "no": "32 bits"}
+
+
+@dataclass
+class Session:
+    """A model ready to train, and what was decided on the way.
+
+    Attributes:
+        config: Every setting filled.
+        model: With adapters, or with the weights that train unfrozen.
+        base: Where the base model is, as `load_model` takes it.
+        fingerprint: Of the base, for the adapter.
+        processor: Of the model.
+        view: Geometry of the pages.
+        collator: Makes the batches of training.
+        trainable: What trains.
+        precision: What it computes in.
+        decided: One line for each automatic choice, for people and `training_config.json`.
+    """
+
+    config: TrainerConfig
+    model: Any
+    base: str
+    fingerprint: dict[str, Any]
+    processor: Any
+    view: PageView
+    collator: PageCollator
+    trainable: TrainableCount
+    precision: Precision
+    workers: int
+    decided: list[str] = field(default_factory=list)
+
+    @property
+    def is_lora(self) -> bool:
+        """Whether adapters train, rather than the language model itself."""
+        return self.config.preset != "none"
+
+
+def open_session(
+    config: TrainerConfig,
+    samples: PageSamples,
+    scratch: Path,
+    *,
+    say: Announce = lambda line: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    more: tuple[PageSamples, ...] = (),
+    keep_encoder: bool = False,
+) -> Session:
+    """Load the model, place what trains, fix the geometry, encode pages if that is wanted.
+
+    Args:
+        config: The settings; open ones are filled for the number of samples.
+        samples: Training samples.
+        scratch: Folder for the model a `scratch:` name makes.
+        say: Told every decision as one line.
+        progress: Told how many samples are encoded, and of how many.
+        more: Further samples whose pages go into the cache, such as those of validation.
+        keep_encoder: Keep the vision encoder in memory even when every page is cached.
+    """
+    from transformers import set_seed
+
+    from deepsynth.families.summarize.vlm_trainer import world_size
+
+    if not len(samples):
+        raise DataError("there is not one training sample.", where=samples.name)
+    config = filled(config, len(samples), world_size())
+    precision = choose_precision(config.mixed_precision)
+    base, start = base_of(config, scratch, samples.summaries)
+    # A wrong kind of model is said as such, before its processor fails to be found.
+    model_config(base, config.model_revision, config.trust_remote_code)
+    processor = load_processor(base, config.model_revision, config.trust_remote_code)
+    lora = config.preset != "none"
+    set_seed(config.seed)
+    model = load_model(
+        base,
+        precision=precision,
+        trains_fully=not lora,
+        revision=config.model_revision,
+        trust_remote_code=config.trust_remote_code,
+        quantize=(config.lora.quantize or "none") if lora else "none",
+    )
+    if config.experts != "auto":
+        model.set_experts_implementation(config.experts)
+    fingerprint = base_fingerprint(model, base)
+    encoder = encoder_fingerprint(model)
+    model = _with_trainable(model, config, start)
+    regularise(model, config.moe)
+    trainable = count_trainable(model)
+    say(str(trainable))
+    first = _first_page(samples)
+    view = page_view(processor, first.size, config.tiles)
+    collator = PageCollator(processor, view, config.prompt, config.max_target_tokens)
+    width, height = view.page
+    decided = [
+        f"computed in {_PRECISIONS[precision]}",
+        f"one page of {width}x{height} px is {view.tokens} tokens",
+    ]
+    estimate = memory_estimate(model, config, view.tokens * len(samples[0].pages), precision)
+    checkpointing = config.gradient_checkpointing
+    if checkpointing == "auto":
+        checkpointing = estimate.exceeds_device()
+        decided.append(f"gradient checkpointing {'on' if checkpointing else 'off'}: {estimate}")
+    if checkpointing:
+        _recompute_activations(plain_model(model))
+    if config.cache_features is True and config.lora.vision:
+        raise JobError(
+            "features cannot be cached while the vision tower trains.",
+            where="train.cache_features",
+            hint="Set it to false, or lora.vision: false.",
+        )
+    session = Session(
+        config, model, base, fingerprint, processor, view, collator, trainable, precision,
+        0, decided,
+    )  # fmt: skip
+    if config.cache_features is not False and not config.lora.vision:
+        identity = (encoder, processor_fingerprint(processor, view), precision)
+        _cache_features(session, identity, (samples, *more), say, progress)
+        if collator.pages == "features" and lora and not keep_encoder:
+            freed = release_encoder(plain_model(model))
+            decided.append(f"vision encoder not kept in memory: {readable_size(freed)} less")
+    elif config.uint8_pages and bytes_fit(processor, view, first):
+        collator.pages = "bytes"
+    decided.append(f"pages enter the batch as {collator.pages}")
+    session.workers = _workers(config, collator)
+    for line in decided:
+        say(line)
+    return session
+
+
+def base_of(
+    config: TrainerConfig, scratch: Path, corpus: Callable[[], list[str]]
+) -> tuple[str, Path | None]:
+    """The base model, and the adapter to start from when an earlier run is named.
+
+    Args:
+        config: Names the model: Hub name, folder, `scratch:...`, or the folder of a run.
+        scratch: Where a `scratch:` model is made, once.
+        corpus: Texts its tokenizer learns from.
+
+    Returns:
+        `(name or folder of the base, folder of an adapter or None)`.
+    """
+    name = config.model_name
+    if name.startswith(SCRATCH_PREFIX):
+        if not (scratch / "config.json").is_file():
+            scratch_folder(name, scratch, corpus(), config.seed)
+        return str(scratch), None
+    folder = Path(name)
+    for place in (folder / "model" / "adapter", folder / "model", folder):
+        if (place / "adapter_config.json").is_file():
+            known = durable.read_json(place / "base.json") or {}
+            settings = durable.read_json(place / "adapter_config.json") or {}
+            base = known.get("name") or settings.get("base_model_name_or_path")
+            if not base:
+                raise ModelError("the adapter does not say its base model.", where=place)
+            if str(base).startswith("."):
+                base = (place / base).resolve()
+            return str(base), place
+    for place in (folder / "model" / "merged", folder / "model"):
+        if (place / "config.json").is_file():
+            return str(place), None
+    return name, None
+
+
+def choose_precision(wanted: str) -> Precision:
+    """What to compute in on this machine.
+
+    Raises:
+        JobError: fp16 without a GPU, which transformers would silently do in 32 bits; bf16 on a
+            GPU that has none.
+    """
+    import torch
+
+    cuda = torch.cuda.is_available()
+    if wanted == "fp16" and not cuda:
+        raise JobError(
+            "fp16 needs a GPU, and there is none here.",
+            where="train.mixed_precision",
+            hint="Set it to bf16 or no.",
+        )
+    if wanted == "bf16" and cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise JobError(
+            "this GPU does not compute in bf16.",
+            where="train.mixed_precision",
+            hint="Set it to fp16.",
+        )
+    if wanted != "auto":
+        return "bf16" if wanted == "bf16" else "fp16" if wanted == "fp16" else "no"
+    if not cuda:
+        return "no"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def _with_trainable(model: Any, config: TrainerConfig, start: Path | None) -> Any:
+    if config.preset != "none":
+        if start is not None:
+            return load_adapter(model, start, trainable=True)
+        return place_lora(model, config.lora)
+    if start is not None:
+        model = load_adapter(model, start).merge_and_unload()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("language_model" in name or "lm_head" in name)
+    return model
+
+
+def _cache_features(
+    session: Session,
+    identity: tuple[str, ...],
+    sets: tuple[PageSamples, ...],
+    say: Announce,
+    progress: Callable[[int, int], None],
+) -> None:
+    import torch
+
+    config, core = session.config, plain_model(session.model)
+    if not hasattr(core, "get_image_features"):
+        if config.cache_features is True:
+            raise JobError(
+                f"{type(core).__name__} does not hand out its image features.",
+                where="train.cache_features",
+                hint="Set it to false.",
+            )
+        session.decided.append("features not cached: the model does not hand them out")
+        return
+    local = os.environ.get("LOCAL_RANK", "0")
+    device = torch.device(f"cuda:{local}" if torch.cuda.is_available() else "cpu")
+    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16, "no": torch.float32}
+    dtype = dtypes[session.precision]
+
+    root = Path(config.cache_dir) if config.cache_dir else default_cache()
+    store = FeatureStore(root, identity, core.config.get_text_config().hidden_size, dtype)
+    keys = {page.key for samples in sets for pages in samples.pages() for page in pages}
+    total, before = sum(map(len, sets)), 0
+    was_training = core.training
+    core.to(device).eval()
+    # Processes that train together, or two runs at once, share a cache: one of them fills it.
+    with store.alone():
+        lacking = sum(key not in store for key in keys)
+        say(require_space(store, lacking, session.view.tokens, config.cache_max_gb))
+        for samples in sets:
+            encode_pages(
+                samples,
+                store,
+                page_encoder(core, session.collator, lambda: autocast(session.precision)),
+                # An attention map over 4,096 patches is 0.8 GB a page in 32 bits.
+                batch_size=8 if device.type == "cuda" else 1,
+                progress=lambda done, before=before: progress(before + done, total),
+            )
+            samples.forget_bytes()
+            before += len(samples)
+    core.train(was_training)
+    session.collator.features = store
+    session.collator.pages = "features"
+
+
+def _recompute_activations(core: Any) -> None:
+    # transformers 5.23 renamed the method; 5.12 to 5.17 know the old name only.
+    enable = getattr(core, "activation_checkpointing_enable", None)
+    enable = enable or core.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
+def _first_page(samples: PageSamples) -> Page:
+    for index in range(len(samples)):
+        pages = samples[index].pages
+        if pages:
+            return pages[0]
+    raise DataError("not one sample has a page.", where=samples.name)
+
+
+def _workers(config: TrainerConfig, collator: PageCollator) -> int:
+    if config.num_workers is not None:
+        return config.num_workers
+    # Cached features leave nothing to decode; a process pool would only cost its start.
+    return 0 if collator.pages == "features" else min(8, (os.cpu_count() or 2) - 1)

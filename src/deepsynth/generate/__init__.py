@@ -1,1 +1,0 @@
-"""`deepsynth generate`: corpora of texts to datasets of page images."""

@@ -1,0 +1,1 @@
+"""Text to page images: drawing, `deepsynth generate` and `preview`, shards with their proofs."""

@@ -1,0 +1,257 @@
+"""Run: a folder that records everything, written so that anything can read it.
+
+```
+RUN/
+  job.yaml          the job as written            resolved.yaml   every value, its origin, why
+  plan.json         the steps                     events.jsonl    what happened, when
+  metrics.jsonl     the curve, one line a point   metrics.json    the final figures
+  steps/NAME/       receipt.json, work/           logs/NAME.log   what the step printed
+  data/ checks/ model/ evaluation/                what the steps made
+  report.html       the page to read
+```
+
+Nothing here depends on a running process: the state of a run is read from its files, so a
+refresh, a second terminal or another machine sees the same.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import shutil
+import socket
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deepsynth import durable
+from deepsynth.errors import RunError
+from deepsynth.job.job import ResolvedJob
+from deepsynth.run.step import Plan, Step
+
+COPIES = "DEEPSYNTH_COPIES"
+"""Environment variable of a step: where on this machine the copy of each location in storage is."""
+PROGRESS_SECONDS = 0.5
+"""Progress events are written at most this often."""
+
+
+class Run:
+    """An existing run folder.
+
+    Args:
+        path: The folder. Use `Run.create` for a new one and `Run.open` for one a user named.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._last_progress = 0.0
+
+    @classmethod
+    def create(cls, path: Path, resolved: ResolvedJob, plan: Plan) -> Run:
+        """Make the folder in one step: it is there with job, resolved job and plan, or not at all.
+
+        Raises:
+            RunError: The folder exists and is not an empty one, or cannot be written.
+        """
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise RunError(
+                    "this exists already.", where=path, hint="Choose another --name or --runs."
+                )
+            for folder in ("steps", "logs"):
+                (temporary / folder).mkdir(parents=True)
+            durable.write_text(temporary / "job.yaml", resolved.text)
+            durable.write_text(temporary / "resolved.yaml", resolved.to_yaml())
+            durable.write_text(temporary / "plan.json", plan.model_dump_json(indent=2) + "\n")
+            temporary.replace(path)
+        except OSError as error:
+            raise RunError(
+                f"the run folder cannot be made: {error.strerror}.",
+                where=path,
+                hint="Choose a folder you may write to with --runs DIR, or free some space.",
+            ) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        run = cls(path)
+        run.event("run_created", job=resolved.name)
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """The run in `path`; of one in object storage (`s3://...`), a copy to read.
+
+        Raises:
+            RunError: There is no run there.
+            LocationError: There is nothing at that location in storage.
+            StorageError: The storage failed.
+        """
+        from deepsynth import storage
+        from deepsynth.storage.stores import as_url
+
+        if location := as_url(path):
+            path = storage.local_copy(location)
+        if not is_run(path):
+            what = "this is not a run folder." if path.exists() else "there is no such run."
+            near = sorted(p.parent.name for p in path.parent.glob("*/plan.json"))
+            hint = f"Runs there: {', '.join(near[:12])}." if near else "Make one: deepsynth run JOB"
+            raise RunError(what, where=path, hint=hint)
+        return cls(path)
+
+    @cached_property
+    def resolved(self) -> ResolvedJob:
+        """The job with the origin of each value."""
+        from deepsynth.families import family_names, get_family
+
+        text = (self.path / "resolved.yaml").read_text(encoding="utf-8")
+        family = yaml.safe_load(text)["family"]["value"]
+        if family not in family_names():
+            raise RunError(f"this run is of a family not known here: {family}.", where=self.path)
+        return ResolvedJob.from_yaml(
+            text,
+            (self.path / "job.yaml").read_text(encoding="utf-8"),
+            self.path.name,
+            get_family(family).job_type,
+        )
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The steps."""
+        return Plan.model_validate_json((self.path / "plan.json").read_bytes())
+
+    def source(self, step: Step, name: str) -> Path:
+        """Where the source called `name` of a step is: staged in the run, or where the job says.
+
+        What is in object storage is copied to this machine, anew when it changed there; the
+        process of a step is told by its runner where that copy is.
+
+        Raises:
+            LocationError: There is nothing at that location in storage.
+            StorageError: The storage failed.
+        """
+        from deepsynth import storage
+
+        staged = self.path / "sources" / name
+        place = step.sources[name]
+        if staged.exists():
+            return staged / Path(place).name
+        copies: dict[str, str] = json.loads(os.environ.get(COPIES, "{}"))
+        return storage.local_path(copies.get(place, place))
+
+    def work(self, step: str) -> Path:
+        """A step's own folder, for checkpoints; kept until the step has its receipt."""
+        folder = self.path / "steps" / step / "work"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Record that something happened."""
+        durable.append_line(
+            self.path / "events.jsonl", {"time": round(time.time(), 3), "kind": kind, **fields}
+        )
+
+    def events(self) -> list[dict[str, Any]]:
+        """Everything that happened, oldest first."""
+        return durable.read_lines(self.path / "events.jsonl")
+
+    def was_started(self) -> bool:
+        """Whether any runner ever worked on this run."""
+        return (self.path / "run.lock").exists()
+
+    def has_receipts(self) -> bool:
+        """Whether any step was ever done."""
+        return any((self.path / "steps").glob("*/receipt*.json"))
+
+    def progress(self, step: str, done: int, total: int, unit: str, note: str = "") -> None:
+        """Tell how far a step is; cheap enough to call for every item."""
+        now = time.monotonic()
+        if now - self._last_progress >= PROGRESS_SECONDS or done >= total:
+            self._last_progress = now
+            self.event("progress", step=step, done=done, total=total, unit=unit, note=note)
+
+    def metric(self, step: str, update: int, values: Mapping[str, float]) -> None:
+        """Add a point to the curve; a value that is not finite is written as null."""
+        finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
+        durable.append_line(
+            self.path / "metrics.jsonl",
+            {"time": round(time.time(), 3), "step": step, "update": update, **finite},
+        )
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The curve, oldest first."""
+        return durable.read_lines(self.path / "metrics.jsonl")
+
+    def rewind_metrics(self, step: str, update: int) -> None:
+        """Forget a step's points after `update`: training goes on from there."""
+        kept = [m for m in self.metrics() if m["step"] != step or m["update"] <= update]
+        durable.write_text(
+            self.path / "metrics.jsonl",
+            "".join(json.dumps(m, ensure_ascii=False) + "\n" for m in kept),
+        )
+
+    def final_metrics(self) -> dict[str, Any] | None:
+        """The figures of `metrics.json`, or None while there are none."""
+        return durable.read_json(self.path / "metrics.json")
+
+    @contextmanager
+    def lock(self) -> Generator[int]:
+        """Be the only one who works on this run; yields the descriptor that holds the lock.
+
+        The kernel frees it when the last process that inherited it ends, however it ends, so a
+        step that outlives its runner still keeps others away.
+
+        Raises:
+            RunError: Somebody else works on it; says who.
+        """
+        try:
+            opened = (self.path / "run.lock").open("a+")
+        except OSError as error:
+            raise RunError(
+                f"this run cannot be written to: {error.strerror}.",
+                where=self.path,
+                hint="Copy it to a folder you may write to, or change the rights of this one.",
+            ) from error
+        with opened as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                owner = self.owner() or {}
+                raise RunError(
+                    f"process {owner.get('pid', '?')} on {owner.get('host', '?')} works on it.",
+                    where=self.path,
+                    hint=f"Wait for it, or stop it: deepsynth stop {self.path}",
+                ) from None
+            stream.truncate(0)
+            stream.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+            stream.flush()
+            yield stream.fileno()
+
+    def owner(self) -> dict[str, Any] | None:
+        """Process and host that last locked this run."""
+        return durable.read_json(self.path / "run.lock")
+
+    def is_locked(self) -> bool:
+        """Whether a process on this machine works on the run now."""
+        try:
+            with (self.path / "run.lock").open("r+") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+        return False
+
+
+def is_run(path: Path) -> bool:
+    """Whether `path` is a run folder."""
+    try:
+        return (path / "plan.json").is_file() and (path / "resolved.yaml").is_file()
+    except OSError:  # a name too long for a file, a folder that may not be entered
+        return False

@@ -1,0 +1,102 @@
+"""Step and Plan: a step is a command line, with what it reads, writes and needs.
+
+That one idea lets the same plan run as local processes, as sbatch text, or as Flyte tasks, and
+lets families with clashing dependencies live in separate environments.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from deepsynth.job.job import Section
+
+
+class Resources(Section):
+    """What a step asks of the machine it runs on."""
+
+    cpus: int = Field(default=1, ge=1, description="Processor cores.")
+    memory_gb: float = Field(default=4.0, gt=0, description="Memory in GB (10^9 bytes).")
+    gpus: int = Field(default=0, ge=0, description="Accelerators; 0 means the step runs on a CPU.")
+    minutes: int = Field(default=60, ge=1, description="Time limit in minutes.")
+
+
+class Step(Section):
+    """One command line of a plan.
+
+    In `argv` and `outputs`, `{python}` stands for the interpreter of the step's environment,
+    `{run}` for the run folder and `{index}` for the element of an array; in `argv` also `{cpus}`
+    for the cores it was given and `{sources[NAME]}` for the place of a source.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    title: str = Field(default="", description="What it does, for people: `Training`.")
+    argv: list[str] = Field(min_length=1)
+    environment: str = Field(
+        default="this", description="Name of the environment; see environments.py."
+    )
+    after: list[str] = Field(default_factory=list, description="Steps that must be done before.")
+    sources: dict[str, str] = Field(
+        default_factory=dict, description="Files and folders outside the run that are read."
+    )
+    inputs: list[str] = Field(
+        default_factory=list, description="Paths in the run that are read; made by other steps."
+    )
+    outputs: list[str] = Field(
+        default_factory=list, description="Paths in the run that are made, and owned, by the step."
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Settings that decide the outputs; part of the key."
+    )
+    array: int = Field(default=1, ge=1, description="Elements of a sharded step.")
+    resources: Resources = Field(default_factory=Resources)
+
+
+class Plan(Section):
+    """The steps of a run, in an order in which they can be done."""
+
+    steps: list[Step]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Plan:
+        seen: set[str] = set()
+        owners: dict[str, str] = {}
+        for step in self.steps:
+            if step.name in seen:
+                raise ValueError(f"step {step.name} is there twice")
+            if missing := set(step.after) - seen:
+                raise ValueError(f"step {step.name} comes before {', '.join(sorted(missing))}")
+            for output in step.outputs:
+                if output in owners:
+                    raise ValueError(f"{output} is made by {owners[output]} and {step.name}")
+                owners[output] = step.name
+            seen.add(step.name)
+        return self
+
+    def step(self, name: str) -> Step:
+        """The step called `name`.
+
+        Raises:
+            KeyError: The plan has no such step.
+        """
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise KeyError(name)
+
+    def upto(self, name: str) -> list[Step]:
+        """The step called `name` and everything it needs, in order."""
+        wanted = {name}
+        for step in reversed(self.steps):
+            if step.name in wanted:
+                wanted |= set(step.after)
+        return [step for step in self.steps if step.name in wanted]
+
+
+if __name__ == "__main__":
+    # `python -m deepsynth.run.step RUN NAME [INDEX]` is how a runner that starts processes of its
+    # own (a batch script, a container) does one step with receipts.
+    from deepsynth.run.execution import main
+
+    raise SystemExit(main())
