@@ -29,8 +29,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.runners.slurm.toy import make_run, shell  # noqa: E402
 from tests.servers.remote import running_remote, why_no_remote  # noqa: E402
+from tests.support.toy import make_run, shell  # noqa: E402
 
 from deepsynth.runners.slurm import Site, SlurmRunner  # noqa: E402
 from deepsynth.runners.slurm.site import SiteEnvironment  # noqa: E402

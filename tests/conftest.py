@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from deepsynth.cli import run_command
-from tests import tickets
+from tests.support import tickets
 
 
 class Answer(NamedTuple):

@@ -13,7 +13,7 @@ import pytest
 
 from deepsynth import __version__
 from deepsynth.cli import build_app, run_command
-from tests.tickets import deepsynth, environment
+from tests.support.tickets import deepsynth, environment
 
 Command = Callable[..., Any]
 

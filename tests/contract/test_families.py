@@ -18,9 +18,9 @@ from deepsynth.run.environments import get_environment
 from deepsynth.run.receipts import has_receipt
 from deepsynth.run.run import Run
 from deepsynth.run.status import run_state
-from tests import tickets
-from tests.hub.folders import places_named
-from tests.tickets import kinds
+from tests.support import tickets
+from tests.support.folders import places_named
+from tests.support.tickets import kinds
 
 FAMILIES: dict[str, Callable[[Path], Path]] = {"classify": tickets.write_job}
 """For each family, what writes a job with data into a folder and returns the job file."""

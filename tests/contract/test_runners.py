@@ -19,8 +19,8 @@ from deepsynth.errors import DeepSynthError, Stopped
 from deepsynth.run.run import Run
 from deepsynth.run.status import run_state
 from deepsynth.runners import _RUNNERS, Runner, get_runner
-from tests.runners.slurm.toy import counted, counting, make_run, shell
-from tests.tickets import kinds, wait_until
+from tests.support.tickets import kinds, wait_until
+from tests.support.toy import counted, counting, make_run, shell
 
 
 @contextmanager

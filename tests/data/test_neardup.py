@@ -6,7 +6,7 @@ import time
 from rapidfuzz import fuzz
 
 from deepsynth.data.neardup import SIMILARITY, near_duplicate_groups, normalise
-from tests.tickets import tickets
+from tests.support.tickets import tickets
 
 
 def test_case_accents_spacing_and_emojis_do_not_count() -> None:

@@ -10,7 +10,7 @@ from deepsynth.hub.datasets import mix, resolve_datasets
 from deepsynth.hub.publish import publish
 from deepsynth.hub.remote import list_remote
 from tests.hub.conftest import QUICK
-from tests.hub.folders import make_dataset
+from tests.support.folders import make_dataset
 
 
 @pytest.fixture

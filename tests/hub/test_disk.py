@@ -12,7 +12,7 @@ from deepsynth.hub.load import load
 from deepsynth.hub.publish import publish
 from tests.hub import fault_table
 from tests.hub.conftest import QUICK
-from tests.hub.folders import make_dataset, seed_of
+from tests.support.folders import make_dataset, seed_of
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from deepsynth.hub.failure import Corrupt, Failure, classify, explain
 from deepsynth.hub.publish import publish
 from deepsynth.hub.retry import Retry
 from tests.hub.conftest import QUICK
-from tests.hub.folders import make_dataset
+from tests.support.folders import make_dataset
 
 
 class Answered(Exception):

@@ -14,7 +14,7 @@ from deepsynth.hub.remote import Remote
 from tests.hub import fault_table
 from tests.hub.conftest import QUICK
 from tests.hub.fault_cases import LOAD, PUBLISH, SUCCEEDS
-from tests.hub.folders import make_dataset, seed_of
+from tests.support.folders import make_dataset, seed_of
 
 SHARDS = {"train": (3, 12), "validation": (1, 12)}
 SHARD_BYTES = 4_000

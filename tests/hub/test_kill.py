@@ -17,7 +17,7 @@ from deepsynth.hub.remote import Remote
 from tests.hub import fault_table
 from tests.hub.conftest import QUICK
 from tests.hub.fault_cases import STORE
-from tests.hub.folders import make_dataset, seed_of
+from tests.support.folders import make_dataset, seed_of
 
 SHARDS = 8
 KILLS = 3

@@ -15,7 +15,7 @@ from deepsynth.hub.remote import RemoteFile, RemoteState
 from deepsynth.hub.selection import select
 from tests.hub import fault_table
 from tests.hub.conftest import QUICK
-from tests.hub.folders import make_dataset, seed_of
+from tests.support.folders import make_dataset, seed_of
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from deepsynth.hub.publish import publish
 from deepsynth.hub.remote import Remote
 from tests.hub import fault_table
 from tests.hub.conftest import QUICK
-from tests.hub.folders import make_dataset, make_run, seed_of
+from tests.support.folders import make_dataset, make_run, seed_of
 
 
 @pytest.fixture
@@ -293,7 +293,7 @@ def test_images_that_are_only_paths_are_refused(put, tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from tests.hub.folders import IMAGE
+    from tests.support.folders import IMAGE
 
     folder = make_dataset(tmp_path / "d", splits={"train": (1, 2)})
     pages = pa.array([[{"bytes": None, "path": "/data/1.png"}]], pa.list_(IMAGE))

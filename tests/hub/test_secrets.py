@@ -12,7 +12,7 @@ from cyclopts import App
 
 from deepsynth.hub import cli
 from deepsynth.hub.account import Account
-from tests.hub.folders import make_dataset, seed_of
+from tests.support.folders import make_dataset, seed_of
 
 
 def run(arguments, folder, **variables):

@@ -17,8 +17,8 @@ from deepsynth.run import receipts
 from deepsynth.run.execution import execute, raise_stopped
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
-from tests.runners.slurm.toy import make_run, shell
-from tests.tickets import kinds, wait_until
+from tests.support.tickets import kinds, wait_until
+from tests.support.toy import make_run, shell
 
 OURS = """
 import os, pathlib, sys, time

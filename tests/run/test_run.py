@@ -9,7 +9,7 @@ import pytest
 
 from deepsynth.errors import RunError
 from deepsynth.run.run import Run, is_run
-from tests.runners.slurm.toy import make_run, shell
+from tests.support.toy import make_run, shell
 
 
 @pytest.fixture

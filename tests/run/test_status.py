@@ -8,7 +8,7 @@ from deepsynth import durable
 from deepsynth.run import receipts
 from deepsynth.run.run import Run
 from deepsynth.run.status import ELSEWHERE, run_state
-from tests.runners.slurm.toy import make_run, shell
+from tests.support.toy import make_run, shell
 
 
 @pytest.fixture

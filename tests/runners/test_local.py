@@ -12,8 +12,8 @@ from deepsynth.errors import RequestError, RunError
 from deepsynth.run.run import Run
 from deepsynth.runners import get_runner
 from deepsynth.runners.local import LocalRunner
-from tests.runners.slurm.toy import make_run, shell
-from tests.tickets import wait_until
+from tests.support.tickets import wait_until
+from tests.support.toy import make_run, shell
 
 
 @pytest.fixture

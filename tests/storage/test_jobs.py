@@ -17,7 +17,7 @@ from deepsynth.run import receipts
 from deepsynth.run.execution import execute
 from deepsynth.run.run import Run
 from deepsynth.storage.stores import join, open_store
-from tests import tickets
+from tests.support import tickets
 
 ARTICLES = Path(__file__).parents[2] / "examples" / "articles"
 

@@ -13,8 +13,8 @@ from deepsynth.errors import RunError
 from deepsynth.run.run import Run
 from deepsynth.storage.stores import join
 from deepsynth.verbs.locations import MARK, keep
-from tests import tickets
 from tests.conftest import Answer
+from tests.support import tickets
 
 
 @pytest.fixture

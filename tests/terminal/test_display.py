@@ -8,7 +8,7 @@ from rich.console import Console
 
 from deepsynth.run.run import Run
 from deepsynth.terminal.display import RunDisplay, read_new_lines
-from tests.runners.slurm.toy import make_run, shell
+from tests.support.toy import make_run, shell
 
 
 @pytest.fixture

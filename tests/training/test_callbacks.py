@@ -20,8 +20,8 @@ from deepsynth.errors import DeepSynthError
 from deepsynth.run.run import Run
 from deepsynth.training.callbacks import RunCallback, StopSwitch
 from deepsynth.training.checkpoints import is_complete, last_complete, train_from
-from tests import tickets
-from tests.runners.slurm.toy import make_run, shell
+from tests.support import tickets
+from tests.support.toy import make_run, shell
 
 
 class Line(torch.nn.Module):

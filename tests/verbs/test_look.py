@@ -10,7 +10,7 @@ import pytest
 
 from deepsynth import durable
 from deepsynth.run.run import Run
-from tests.runners.slurm.toy import make_run, shell
+from tests.support.toy import make_run, shell
 
 Command = Callable[..., Any]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.tickets import deepsynth, write_csv
+from tests.support.tickets import deepsynth, write_csv
 
 Command = Callable[..., Any]
 

@@ -15,7 +15,7 @@ import pytest
 
 from deepsynth.run.run import Run, is_run
 from deepsynth.verbs.work import _print_result
-from tests.tickets import JOB, deepsynth, environment, tickets, write_csv, write_job
+from tests.support.tickets import JOB, deepsynth, environment, tickets, write_csv, write_job
 
 Command = Callable[..., Any]
 

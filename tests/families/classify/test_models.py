@@ -17,7 +17,7 @@ from deepsynth.families.classify.models import (
     load_tokenizer,
     usable_length,
 )
-from tests.tickets import tickets
+from tests.support.tickets import tickets
 
 TEXTS = [text for text, _ in tickets()]
 
@@ -31,7 +31,7 @@ def job(model: str) -> ClassifyJob:
 def test_the_same_texts_give_the_same_tokenizer_in_every_process() -> None:
     script = (
         "from deepsynth.families.classify.models import _train_tokenizer\n"
-        "from tests.tickets import tickets\n"
+        "from tests.support.tickets import tickets\n"
         "made = _train_tokenizer([text for text, _ in tickets()], 150)\n"
         "print(made.backend_tokenizer.to_str())"
     )

@@ -12,7 +12,7 @@ from deepsynth.data.table import Table
 from deepsynth.errors import DataError
 from deepsynth.families.classify.job import ClassifyJob
 from deepsynth.families.classify.prepare import Prepared, prepare, write_prepared
-from tests.tickets import tickets
+from tests.support.tickets import tickets
 
 JOB = ClassifyJob.model_validate(
     {"family": "classify", "data": {"path": "t.csv"}, "model": "scratch:tiny"}

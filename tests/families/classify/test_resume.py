@@ -16,7 +16,7 @@ from deepsynth import durable
 from deepsynth.cli import run_command
 from deepsynth.run.run import Run
 from deepsynth.run.status import run_state
-from tests.tickets import (
+from tests.support.tickets import (
     curve,
     deepsynth,
     environment,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deepsynth.families.summarize.tiny_model import save_tiny
-from tests.families.summarize.pages import SUMMARIES, save_llava
+from tests.support.pages import SUMMARIES, save_llava
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from deepsynth.families import get_family
 from deepsynth.families.summarize import check, prepare
 from deepsynth.job.job import load_job
 from deepsynth.run.run import Run
-from tests.families.summarize.pages import SUMMARIES, TEXTS, page, save_llava
+from tests.support.pages import SUMMARIES, TEXTS, page, save_llava
 
 
 def rows(count: int = 6) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from deepsynth.families.summarize.tiny_model import save_tiny
 from deepsynth.families.summarize.vlm_data import PageCollator, PageSamples
 from deepsynth.families.summarize.vlm_model import load_processor, page_view
 from deepsynth.training import TrainerConfig
-from tests.families.summarize.pages import SUMMARIES, page, rows
+from tests.support.pages import SUMMARIES, page, rows
 
 
 @pytest.fixture(scope="module")

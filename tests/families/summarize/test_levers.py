@@ -21,7 +21,7 @@ from deepsynth.families.summarize.vlm_model import load_model, load_processor, p
 from deepsynth.families.summarize.vlm_session import _recompute_activations
 from deepsynth.families.summarize.vlm_trainer import batch_loss, generate
 from deepsynth.training import get_lora_preset
-from tests.families.summarize.pages import page, rows
+from tests.support.pages import page, rows
 
 
 class Bench:

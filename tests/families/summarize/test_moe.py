@@ -21,7 +21,7 @@ from deepsynth.families.summarize.vlm_data import PageCollator, PageSamples
 from deepsynth.families.summarize.vlm_model import load_model, load_processor, page_view
 from deepsynth.families.summarize.vlm_trainer import batch_loss, loss_inputs
 from deepsynth.training import get_lora_preset
-from tests.families.summarize.pages import rows
+from tests.support.pages import rows
 
 
 @pytest.fixture(scope="module")

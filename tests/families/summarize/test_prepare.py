@@ -14,7 +14,7 @@ from deepsynth.families.summarize.prepared import read_samples, rows_of
 from deepsynth.families.summarize.vlm_shards import ShardRows
 from deepsynth.job.job import load_job
 from deepsynth.run.run import Run
-from tests.families.summarize.pages import page
+from tests.support.pages import page
 
 
 def write(path: Path, texts: list[str]) -> Path:

@@ -41,7 +41,7 @@ def test_what_the_user_says_is_kept_and_counted_with() -> None:
 
 def test_the_expected_updates_are_those_the_trainer_makes(tiny: Path, tmp_path: Path) -> None:
     from deepsynth.training import create_trainer
-    from tests.families.summarize.pages import rows
+    from tests.support.pages import rows
 
     config = TrainerConfig(
         model_name=str(tiny),

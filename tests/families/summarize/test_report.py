@@ -9,7 +9,7 @@ from PIL import Image
 
 from deepsynth.families.summarize.report import page_picture, shared_words
 from deepsynth.families.summarize.vlm_data import Page
-from tests.families.summarize.pages import page
+from tests.support.pages import page
 
 
 def test_words_shared_with_the_reference_are_marked_in_order() -> None:

@@ -23,7 +23,7 @@ from deepsynth.families.summarize.vlm_session import open_session
 from deepsynth.families.summarize.vlm_trainer import MarkWhole
 from deepsynth.training import TrainerConfig, create_trainer
 from deepsynth.training.checkpoints import last_complete
-from tests.families.summarize.pages import rows
+from tests.support.pages import rows
 
 
 def settings(model: Path | str, folder: Path, **more: Any) -> TrainerConfig:

@@ -11,7 +11,7 @@ from deepsynth.errors import DataError
 from deepsynth.families.summarize.vlm_data import IGNORED, PageCollator, PageSamples, decode_page
 from deepsynth.families.summarize.vlm_model import load_processor, page_view
 from deepsynth.families.summarize.vlm_shards import ShardRows, find_shards
-from tests.families.summarize.pages import SUMMARIES, page, rows
+from tests.support.pages import SUMMARIES, page, rows
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from deepsynth.cli import run_command
 from deepsynth.errors import DeepSynthError
 from deepsynth.families import get_family
 from deepsynth.run.run import Run
-from tests.hub.folders import places_named
+from tests.support.folders import places_named
 
 ARTICLES = Path("examples/articles/articles.jsonl").resolve()
 

@@ -15,8 +15,8 @@ from deepsynth.run.run import Run
 from deepsynth.run.step import Plan, Step
 from deepsynth.runners.flyte.local import prepare_flyte
 from deepsynth.storage import stores
-from tests import tickets
 from tests.servers.s3 import Ceph, shared_ceph, why_not
+from tests.support import tickets
 
 pytest.importorskip("flyte", exc_type=ImportError)
 prepare_flyte()

@@ -18,10 +18,9 @@ from deepsynth.run.run import Run
 from deepsynth.run.status import run_state
 from deepsynth.run.step import Step
 from deepsynth.runners import get_runner
-from tests import tickets
 from tests.conftest import Answer
 from tests.runners.flyte.conftest import made, small_chain
-from tests.runners.slurm import toy
+from tests.support import tickets, toy
 
 ARTICLES = Path(__file__).parents[3] / "examples" / "articles" / "articles.jsonl"
 

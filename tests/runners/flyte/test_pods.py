@@ -23,11 +23,10 @@ from deepsynth.runners.flyte.settings import FlyteSettings
 from deepsynth.runners.flyte.workflow import write_workflow
 from deepsynth.runners.local import LocalRunner
 from deepsynth.storage.stores import open_store
-from tests import tickets
 from tests.runners.flyte.conftest import made, small_chain
-from tests.runners.flyte.pods import Cluster, End, Result
-from tests.runners.slurm import toy
 from tests.servers.s3 import Ceph
+from tests.support import tickets, toy
+from tests.support.pods import Cluster, End, Result
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 TASKS = {"prepare": "download_dataset", "check": "tokenize_dataset"}

@@ -22,7 +22,7 @@ from deepsynth.runners.flyte.local import load_workflow
 from deepsynth.runners.flyte.settings import FlyteSettings, load_settings
 from deepsynth.runners.flyte.workflow import version_of, workflow_text, write_workflow
 from deepsynth.verbs.flyte import deploy
-from tests import tickets
+from tests.support import tickets
 
 SETTINGS = """
 image: ghcr.io/team/deepsynth:cpu

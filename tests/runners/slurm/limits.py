@@ -13,8 +13,8 @@ from pathlib import Path
 from deepsynth.errors import StepFailed
 from deepsynth.run.step import Resources
 from deepsynth.runners.slurm import Site, SlurmRunner
-from tests.runners.slurm.toy import counted, counting, make_run, shell
 from tests.servers.slurm import running_slurm
+from tests.support.toy import counted, counting, make_run, shell
 
 TOTAL = 65
 MINUTE = Resources(cpus=1, memory_gb=0.2, minutes=1)

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from deepsynth.runners.slurm import Site, SlurmRunner
-from tests.runners.slurm.toy import GPU, counted, counting, make_run
 from tests.servers.slurm import running_slurm
+from tests.support.toy import GPU, counted, counting, make_run
 
 
 def main() -> None:

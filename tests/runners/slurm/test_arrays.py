@@ -10,7 +10,7 @@ from deepsynth.errors import StepFailed
 from deepsynth.run.step import Step
 from deepsynth.runners.slurm import SlurmRunner
 from deepsynth.runners.slurm.site import SiteEnvironment
-from tests.runners.slurm.toy import make_run, shell
+from tests.support.toy import make_run, shell
 
 SCRIPT = """
 echo "element $1"

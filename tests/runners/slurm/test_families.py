@@ -18,8 +18,8 @@ from deepsynth.run.run import Run
 from deepsynth.runners.slurm import SlurmRunner
 from deepsynth.runners.slurm.record import need_record
 from deepsynth.runners.slurm.site import Allocation, Site, SiteEnvironment
-from tests import tickets
 from tests.servers.remote import RemoteHost
+from tests.support import tickets
 
 ARTICLES = Path(__file__).parents[3] / "examples" / "articles" / "articles.jsonl"
 

@@ -18,8 +18,8 @@ from deepsynth.runners.slurm import SlurmRunner, attach
 from deepsynth.runners.slurm.connection import ConnectionLost, RemoteError
 from deepsynth.runners.slurm.record import need_record
 from deepsynth.runners.slurm.transfer import Transfer, TransferFailed
-from tests.runners.slurm.toy import counted, counting, make_run, shell
 from tests.servers.remote import RemoteHost
+from tests.support.toy import counted, counting, make_run, shell
 
 CUT = "pkill -f '^sshd: alice' || true"
 

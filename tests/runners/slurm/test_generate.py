@@ -15,7 +15,7 @@ from deepsynth.pages.array import part_of
 from deepsynth.runners.slurm import SlurmRunner
 from tests.conftest import Answer
 from tests.pages.generate.conftest import ARTICLES
-from tests.tickets import kinds, wait_until
+from tests.support.tickets import kinds, wait_until
 
 
 def test_parts_hold_every_row_once_and_begin_where_shards_do() -> None:

@@ -10,7 +10,7 @@ from deepsynth.errors import RequestError
 from deepsynth.run.receipts import is_done, step_key
 from deepsynth.run.run import Run
 from deepsynth.runners.slurm import SlurmRunner, attach
-from tests.runners.slurm.toy import SMALL, counted, counting, make_run, shell
+from tests.support.toy import SMALL, counted, counting, make_run, shell
 
 
 def test_chain_runs_to_receipts(here: SlurmRunner, tmp_path: Path) -> None:

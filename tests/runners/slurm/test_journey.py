@@ -18,8 +18,8 @@ from deepsynth.runners.slurm import SlurmRunner
 from deepsynth.runners.slurm.record import need_record
 from deepsynth.runners.slurm.site import SiteEnvironment
 from tests.conftest import Answer
-from tests.runners.slurm.toy import counted, counting, make_run, shell
-from tests.tickets import wait_until
+from tests.support.tickets import wait_until
+from tests.support.toy import counted, counting, make_run, shell
 
 FOLLOW = (
     "import sys; from pathlib import Path\n"

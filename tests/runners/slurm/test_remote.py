@@ -15,8 +15,8 @@ from deepsynth.run.step import Step
 from deepsynth.runners.slurm import SlurmRunner, attach
 from deepsynth.runners.slurm.record import need_record
 from deepsynth.runners.slurm.site import SiteEnvironment
-from tests.runners.slurm.toy import GPU, counted, counting, make_run, shell
 from tests.servers.remote import RemoteHost
+from tests.support.toy import GPU, counted, counting, make_run, shell
 
 
 def test_sources_go_and_model_comes_back(

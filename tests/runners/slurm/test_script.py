@@ -14,7 +14,7 @@ from deepsynth.run.step import Resources, Step
 from deepsynth.runners.slurm import Site, SlurmRunner
 from deepsynth.runners.slurm.script import batch_script, ranges, shell_path
 from deepsynth.runners.slurm.site import Allocation, SiteEnvironment
-from tests.runners.slurm.toy import counted, counting, make_run, shell
+from tests.support.toy import counted, counting, make_run, shell
 
 TRAIN = Step(
     name="train",

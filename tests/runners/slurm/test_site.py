@@ -9,9 +9,9 @@ import pytest
 
 from deepsynth.errors import JobError, RequestError
 from deepsynth.runners.slurm.site import Site, load_site, seconds
-from tests import tickets
 from tests.conftest import Answer
-from tests.runners.slurm.toy import GPU, counting
+from tests.support import tickets
+from tests.support.toy import GPU, counting
 
 
 @pytest.fixture

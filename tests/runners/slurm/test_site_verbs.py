@@ -17,8 +17,8 @@ from deepsynth.runners.slurm.install import install, pinned
 from deepsynth.runners.slurm.record import need_record
 from deepsynth.runners.slurm.site import Allocation, SiteEnvironment
 from deepsynth.runners.slurm.transfer import TransferFailed
-from tests.runners.slurm.toy import counted, counting, make_run, shell
 from tests.servers.remote import RemoteHost
+from tests.support.toy import counted, counting, make_run, shell
 
 
 def test_a_good_site_has_nothing_wrong(hpc: SlurmRunner) -> None:

@@ -15,8 +15,8 @@ from deepsynth.runners.slurm.outcome import describe
 from deepsynth.runners.slurm.states import Element, read_sections
 from deepsynth.runners.slurm.submission import missing
 from deepsynth.runners.slurm.words import ENDS, REASONS, reason_in_words
-from tests.runners.slurm.toy import make_run, shell
 from tests.servers.slurm import running_slurm, server_environment, why_not
+from tests.support.toy import make_run, shell
 
 EMPTY = dict.fromkeys(("jobs", "queue", "accounting", "marks", "receipts", "events"), "")
 JOBS = "train\t7\t\t1795231464\n"

@@ -11,8 +11,8 @@ from deepsynth.errors import Stopped
 from deepsynth.run.step import Resources
 from deepsynth.runners.slurm import SlurmRunner
 from tests.runners.slurm.conftest import PREEMPTIONS, Survivor
-from tests.runners.slurm.toy import COUNT, counted, counting, make_run, shell
 from tests.servers.slurm import why_not
+from tests.support.toy import COUNT, counted, counting, make_run, shell
 
 
 def asked(survivors: list[Survivor]) -> list[Survivor]:

@@ -22,7 +22,7 @@ import obstore
 
 from deepsynth.storage.stores import open_store
 from tests.servers.s3 import KEY, SECRET, Ceph
-from tests.tickets import wait_until
+from tests.support.tickets import wait_until
 
 
 @dataclass
