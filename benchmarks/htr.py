@@ -31,17 +31,20 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from deepsynth import durable
-from deepsynth.families import get_family
-from deepsynth.families.htr.ground_truth.pages import read_page, scan_folder
-from deepsynth.families.htr.prepared import read_manifest
-from deepsynth.families.htr.synthetic import demo_font, write_pages
-from deepsynth.job.job import load_job
-from deepsynth.run.environments import managed_folder
-from deepsynth.run.run import Run
-from deepsynth.runners.local import LocalRunner
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from examples.manuscript.make_pages import demo_font, write_pages  # noqa: E402
+
+from deepsynth import durable  # noqa: E402
+from deepsynth.families import get_family  # noqa: E402
+from deepsynth.families.htr.ground_truth.pages import read_page, scan_folder  # noqa: E402
+from deepsynth.families.htr.prepared import read_manifest  # noqa: E402
+from deepsynth.job.job import load_job  # noqa: E402
+from deepsynth.run.environments import managed_folder  # noqa: E402
+from deepsynth.run.run import Run  # noqa: E402
+from deepsynth.runners.local import LocalRunner  # noqa: E402
+
 TARGET_CER = 0.05
 LIMIT_SECONDS = 1800
 OURS = """
@@ -53,7 +56,7 @@ compile_split([Path(name) for name in sys.argv[2:]], Path(sys.argv[1]), allow_lo
 CHECK = """
 import sys
 from pathlib import Path
-from deepsynth.families.htr.check import check_ground_truth
+from deepsynth.families.htr.ground_truth.folder_checks import check_ground_truth
 check_ground_truth(Path(sys.argv[1]))
 """
 

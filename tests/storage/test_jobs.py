@@ -8,10 +8,10 @@ from pathlib import Path
 import obstore
 import pytest
 import yaml
+from examples.manuscript.make_pages import demo_font, write_pages
 
 from deepsynth import durable, storage
 from deepsynth.families import get_family
-from deepsynth.families.htr.synthetic import demo_font, write_pages
 from deepsynth.job.job import load_job
 from deepsynth.run import receipts
 from deepsynth.run.execution import execute

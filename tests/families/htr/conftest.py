@@ -9,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from deepsynth.families.htr.synthetic import demo_font, write_pages
+from examples.manuscript.make_pages import demo_font, write_pages
 
 SERIF, ITALIC = "DejaVuSerif", "STIXGeneralItalic"
 REAL = [

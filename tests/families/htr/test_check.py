@@ -12,7 +12,7 @@ from PIL import Image
 
 from deepsynth.checks import Severity
 from deepsynth.errors import DataError
-from deepsynth.families.htr.check import check_ground_truth
+from deepsynth.families.htr.ground_truth.folder_checks import check_ground_truth
 from deepsynth.families.htr.ground_truth.page_checks import check_file
 from deepsynth.families.htr.ground_truth.pages import read_page, scan_folder
 from tests.families.htr.conftest import REAL

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from deepsynth.errors import DataError
-from deepsynth.families.htr.ground_truth.pages import open_image, read_page, scan_folder
+from deepsynth.families.htr.ground_truth.images import open_image
+from deepsynth.families.htr.ground_truth.pages import read_page, scan_folder
 from deepsynth.families.htr.lines.compile import compile_split, read_lines
 from deepsynth.families.htr.lines.lines import LostLine, PageImage, extract_line
 from tests.families.htr.conftest import REAL

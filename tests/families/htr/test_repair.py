@@ -10,7 +10,7 @@ import pytest
 
 from deepsynth import durable
 from deepsynth.errors import RequestError
-from deepsynth.families.htr.check import check_ground_truth
+from deepsynth.families.htr.ground_truth.folder_checks import check_ground_truth
 from deepsynth.families.htr.ground_truth.pages import read_page
 from deepsynth.families.htr.ground_truth.repair import REPORT, repair
 from tests.families.htr.test_check import edit

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from examples.manuscript.make_pages import demo_font, write_pages
 from lxml import etree
 
 from deepsynth import durable
@@ -24,7 +25,6 @@ from deepsynth.families.htr.kraken.model_file import read_model
 from deepsynth.families.htr.prepared import read_manifest
 from deepsynth.families.htr.publish import About, write_archive
 from deepsynth.families.htr.scores import comparable, rates, score_line
-from deepsynth.families.htr.synthetic import demo_font, write_pages
 from deepsynth.families.htr.transcribe import transcribe
 from deepsynth.job.job import load_job
 from deepsynth.run.run import Run

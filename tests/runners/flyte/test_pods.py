@@ -170,7 +170,7 @@ def test_another_pod_goes_on_from_the_checkpoint_of_one_that_was_ended(
 
 
 def manuscript(folder: Path) -> Path:
-    from deepsynth.families.htr.synthetic import demo_font, write_pages
+    from examples.manuscript.make_pages import demo_font, write_pages
 
     write_pages(folder / "pages", font=demo_font("DejaVuSerif"), pages=12, seed=1, lines=3)
     job = folder / "job.yaml"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from examples.manuscript.make_pages import demo_font, write_pages
 
 from deepsynth.families import family_names, get_family
-from deepsynth.families.htr.synthetic import demo_font, write_pages
 from deepsynth.job.job import load_job
 from deepsynth.run.environments import managed_folder
 from deepsynth.run.receipts import has_receipt

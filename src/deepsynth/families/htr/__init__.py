@@ -22,7 +22,8 @@ MANAGED = "htr"
 
 def _measure(job: HtrJob) -> int:
     """Transcribed lines that train, about; also finds data and models that cannot work."""
-    from deepsynth.families.htr.ground_truth.pages import NotGroundTruth, read_page, scan_folder
+    from deepsynth.families.htr.ground_truth.model import NotGroundTruth
+    from deepsynth.families.htr.ground_truth.pages import read_page, scan_folder
     from deepsynth.families.htr.kraken.model_file import read_model
 
     if job.model:
@@ -71,7 +72,7 @@ def _plan(resolved: ResolvedJob) -> Plan:
             Step(
                 name="check",
                 title="Checking the ground truth",
-                argv=_argv("check_step"),
+                argv=_argv("check"),
                 sources={**truth, **model, **lists},
                 outputs=["checks"],
                 settings=cut,

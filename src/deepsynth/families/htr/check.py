@@ -1,212 +1,59 @@
-"""The check of a whole ground truth folder, in seconds and without Kraken."""
+"""Step `check`: look at the whole ground truth before anything is compiled or trained.
+
+Writes `checks/findings.json` and `checks/ground_truth.json` (counts and alphabet). An error
+finding ends the run, unless the job accepts its code in `data.allow_findings`.
+"""
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
-from deepsynth.checks import Finding, Severity, worst
-from deepsynth.families.htr.ground_truth import alphabet as characters
-from deepsynth.families.htr.ground_truth.page_checks import PageCheck, check_file
-from deepsynth.families.htr.ground_truth.pages import Page, scan_folder
-
-MIN_PAGES = 10
-"""With fewer pages, a test split of whole pages says next to nothing."""
-
-WHOLE = "data.ground_truth"
-"""Where a finding about the whole folder is; the folder itself lies elsewhere on each machine."""
-
-RARE = 5
-"""A character seen fewer times than this is reported as rare."""
+from deepsynth import durable
+from deepsynth.checks import Finding, Severity
+from deepsynth.checks.report import refuse_errors, write_findings
+from deepsynth.families.htr.ground_truth.folder_checks import check_ground_truth
+from deepsynth.families.htr.kraken.model_file import read_model
+from deepsynth.families.htr.prepare import share_out, usable_pages
+from deepsynth.families.htr.prepared import base_model, ground_truth_folder, htr_job
+from deepsynth.run.execution import step_process
+from deepsynth.run.run import Run
 
 
-@dataclass(slots=True)
-class GroundTruthCheck:
-    """What a ground truth folder holds, and everything that was found in it.
-
-    Attributes:
-        folder: The folder checked.
-        pages: The pages that could be read.
-        lines: Lines on them.
-        characters: Characters in the lines.
-        alphabet: How often each character occurs.
-        findings: Worst first, then by code and place; places are relative to the folder, so that
-            the same ground truth gives the same findings on every machine.
-    """
-
-    folder: Path
-    pages: list[Page] = field(default_factory=list)
-    lines: int = 0
-    characters: int = 0
-    alphabet: Counter[str] = field(default_factory=Counter)
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def worst(self) -> Severity:
-        """The highest severity found."""
-        return worst(self.findings)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Counts, alphabet and findings as plain data."""
-        return {
-            "pages": len(self.pages),
-            "lines": self.lines,
-            "characters": self.characters,
-            "alphabet": dict(self.alphabet.most_common()),
-            "findings": [finding.as_dict() for finding in self.findings],
-        }
-
-
-def check_ground_truth(
-    folder: Path,
-    *,
-    splits: Mapping[str, str] | None = None,
-    codec: Iterable[str] | None = None,
-    normalization: str | None = "NFC",
-    rare: int = RARE,
-    workers: int | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> GroundTruthCheck:
-    """Check every file, image and line under `folder`.
-
-    Args:
-        folder: Ground truth: ALTO or PAGE files with their images.
-        splits: Split of each XML file by path relative to `folder`, to find a page that is in
-            two splits.
-        codec: Characters a base model can write, to name those it lacks.
-        normalization: Unicode normal form training will use.
-        rare: Report characters seen fewer times than this.
-        workers: Threads that decode images; as many as processors when None.
-        progress: Called with files done and files in all.
-
-    Raises:
-        DataError: No such folder, or no XML file in it.
-    """
-    found = scan_folder(folder)
-    result = GroundTruthCheck(folder)
-    checks: list[PageCheck] = []
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for check in pool.map(check_file, found.documents):
-            checks.append(check)
-            progress(len(checks), len(found.documents))
-    for check in checks:
-        result.findings.extend(_within(folder, finding) for finding in check.findings)
-        if check.page:
-            result.pages.append(check.page)
-            result.lines += len(check.page.lines)
-            result.alphabet.update(check.characters)
-    result.characters = sum(result.alphabet.values())
-    result.findings.extend(_folder_findings(result, found.hidden, found.images, checks))
-    result.findings.extend(_duplicates(folder, checks, splits or {}))
-    result.findings.extend(_character_findings(result, codec, normalization, rare))
-    result.findings.sort(key=lambda finding: (-finding.severity, finding.code, finding.where))
-    return result
-
-
-def _within(folder: Path, finding: Finding) -> Finding:
-    return replace(finding, where=finding.where.removeprefix(f"{folder}{os.sep}"))
-
-
-def _folder_findings(
-    result: GroundTruthCheck,
-    hidden: tuple[Path, ...],
-    images: tuple[Path, ...],
-    checks: list[PageCheck],
-) -> Iterable[Finding]:
-    where = WHOLE
-    yield Finding(
-        Severity.INFO,
-        "size",
-        where,
-        f"{len(result.pages)} pages, {result.lines} lines, {result.characters} characters",
+def main(run: Run) -> None:
+    """Check the ground truth of a run, and refuse it when training would be wasted."""
+    job = htr_job(run)
+    folder = ground_truth_folder(run, "check")
+    base = base_model(run, "check")
+    codec = read_model(base, job.task).characters if base and job.task == "recognition" else None
+    names, groups, _ = usable_pages(folder)
+    shares = share_out(job, names, groups)
+    splits = {name: split for split, pages in shares.items() for name in pages}
+    result = check_ground_truth(
+        folder,
+        splits=splits,
+        codec=codec,
+        normalization=job.data.normalization,
+        rare=job.data.rare,
+        progress=lambda done, total: run.progress("check", done, total, "files"),
     )
-    if not any(line.text.strip() for page in result.pages for line in page.lines):
-        yield Finding(
-            Severity.ERROR,
-            "no-lines",
-            where,
-            "no page has a transcribed line",
-            "Transcribe some pages first; a recognition model needs a few hundred lines.",
-        )
-    count = len(result.pages)
-    if count < MIN_PAGES:
-        yield Finding(
-            Severity.WARNING,
-            "few-pages",
-            where,
-            f"{count} {'page is' if count == 1 else 'pages are'} too few "
-            "to hold whole pages back for a test",
-            "Either train without a test split (`split.test: 0`) and report the validation score "
-            "as what it is, or let every page be tested once (`split.folds: 5`).",
-        )
-    if hidden:
-        yield Finding(
-            Severity.WARNING,
-            "hidden-files",
-            where,
-            f"{len(hidden)} hidden files, which copies from a Mac leave behind; they are ignored",
-            "Remove them before you share the folder.",
-            tuple(path.name for path in hidden[:5]),
-        )
-    used = {check.image for check in checks if check.image}
-    unused = [path for path in images if path not in used]
-    if unused:
-        yield Finding(
-            Severity.INFO,
-            "image-unused",
-            where,
-            f"{len(unused)} images belong to no XML file",
-            "",
-            tuple(path.name for path in unused[:5]),
-        )
+    findings = [accept(finding, job.data.allow_findings) for finding in result.findings]
+    if job.task == "segmentation":
+        findings = [finding for finding in findings if not finding.code.startswith("text-")]
+    write_findings(run.path / "checks", findings)
+    durable.write_json(run.path / "checks" / "ground_truth.json", result.as_dict())
+    for finding in findings:
+        print(f"{finding.severity.name.lower()}: {finding.where}: {finding.what}. {finding.fix}")
+    refuse_errors(findings)
 
 
-def _duplicates(
-    folder: Path, checks: list[PageCheck], splits: Mapping[str, str]
-) -> Iterable[Finding]:
-    by_digest: dict[str, list[PageCheck]] = {}
-    for check in checks:
-        if check.digest:
-            by_digest.setdefault(check.digest, []).append(check)
-    for same in by_digest.values():
-        if len(same) < 2:
-            continue
-        names = [check.path.relative_to(folder).as_posix() for check in same]
-        within = {splits[name] for name in names if name in splits}
-        crossed = len(within) > 1
-        yield Finding(
-            Severity.ERROR if crossed else Severity.WARNING,
-            "page-duplicate",
-            names[0],
-            f"the same image serves {len(same)} files"
-            + (
-                f", in the splits {', '.join(sorted(within))}: the score would not be true"
-                if crossed
-                else ""
-            ),
-            "Keep one of the files, or keep them in one split.",
-            tuple(names[:5]),
+def accept(finding: Finding, accepted: list[str]) -> Finding:
+    """Turn an error the job accepts into a warning that says so."""
+    if finding.severity is Severity.ERROR and finding.code in accepted:
+        return replace(
+            finding, severity=Severity.WARNING, what=f"{finding.what} (accepted by the job)"
         )
+    return finding
 
 
-def _character_findings(
-    result: GroundTruthCheck, codec: Iterable[str] | None, form: str | None, rare: int
-) -> Iterable[Finding]:
-    where = WHOLE
-    texts = (
-        (f"{page.path.name} {line.id}", line.text) for page in result.pages for line in page.lines
-    )
-    yield from filter(
-        None,
-        (
-            characters.alphabet_finding(where, result.alphabet),
-            characters.normal_form_finding(where, texts),
-            characters.rare_finding(where, result.alphabet, rare),
-            characters.lacking_finding(where, result.alphabet, codec, form) if codec else None,
-        ),
-    )
+if __name__ == "__main__":
+    step_process(main)

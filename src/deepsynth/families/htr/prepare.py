@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deepsynth.families.htr.ground_truth.alphabet import normalize
-from deepsynth.families.htr.ground_truth.pages import NotGroundTruth, read_page, scan_folder
+from deepsynth.families.htr.ground_truth.model import NotGroundTruth
+from deepsynth.families.htr.ground_truth.pages import read_page, scan_folder
 from deepsynth.families.htr.ground_truth.splits import (
     SplitName,
     fold_pages,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from deepsynth.errors import DataError, DeepSynthError, RequestError
 from deepsynth.families.htr import MANAGED
-from deepsynth.families.htr.ground_truth.pages import IMAGE_SUFFIXES
+from deepsynth.families.htr.ground_truth.images import IMAGE_SUFFIXES
 from deepsynth.families.htr.kraken.model_file import read_model
 from deepsynth.run.environments import get_environment
 

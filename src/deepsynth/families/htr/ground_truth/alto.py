@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from deepsynth.families.htr.ground_truth.pages import Line, Page, Point, Region
+from deepsynth.families.htr.ground_truth.model import Line, Page, Point, Region
 
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 _BLOCKS = {"TextBlock": "text", "Illustration": "illustration", "GraphicalElement": "graphic"}

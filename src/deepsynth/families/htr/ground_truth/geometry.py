@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from math import hypot
 
-from deepsynth.families.htr.ground_truth.pages import Point
+from deepsynth.families.htr.ground_truth.model import Point
 
 MIN_BASELINE_PX = 5
 """Kraken drops lines with a shorter baseline (`extract_polygons`)."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from deepsynth.checks import Finding, Severity
 from deepsynth.families.htr.ground_truth import geometry
-from deepsynth.families.htr.ground_truth.pages import Line, Page
+from deepsynth.families.htr.ground_truth.model import Line, Page
 
 REPAIR = "`deepsynth repair` mends it in a copy."
 EXAMPLES = 5

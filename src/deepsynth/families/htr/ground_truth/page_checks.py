@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from deepsynth.checks import Finding, Severity
+from deepsynth.families.htr.ground_truth.images import find_image, image_size
 from deepsynth.families.htr.ground_truth.line_checks import EXAMPLES, REPAIR, line_findings
-from deepsynth.families.htr.ground_truth.pages import (
-    IMAGE_SUFFIXES,
-    NotGroundTruth,
-    Page,
-    read_page,
-    require_decodable_size,
-    too_large,
-    unreadable,
-)
-
-_EXIF_ORIENTATION = 274
+from deepsynth.families.htr.ground_truth.model import NotGroundTruth, Page
+from deepsynth.families.htr.ground_truth.pages import read_page
 
 
 @dataclass(slots=True)
@@ -72,56 +63,6 @@ def check_file(path: Path) -> PageCheck:
         check.findings.append(_as_finding(problem))
     check.findings.extend(line_findings(page, size))
     return check
-
-
-def image_size(path: Path, content: bytes) -> tuple[tuple[int, int], int]:
-    """Width and height in pixels as turned by EXIF, and the EXIF orientation (1: upright).
-
-    The image is decoded to its end, for JPEG at an eighth of its size, which is enough to find a
-    truncated file and takes a third of the time.
-
-    Args:
-        path: Where the image is, for the message.
-        content: Its bytes.
-
-    Raises:
-        NotGroundTruth: Not an image, truncated, or too large.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            width, height = image.size
-            require_decodable_size(path, image.size)
-            orientation = int(image.getexif().get(_EXIF_ORIENTATION, 1))
-            image.draft("L", (width // 8, height // 8))
-            image.load()
-    except Image.DecompressionBombError:
-        raise too_large(path) from None
-    except (OSError, ValueError, SyntaxError) as error:
-        raise unreadable(path, error) from None
-    return ((height, width) if orientation in (5, 6, 7, 8) else (width, height)), orientation
-
-
-def find_image(page: Page) -> Path | None:
-    """The image the page most probably means when the one it names is missing.
-
-    Tried in turn: the same name but for case, then the same stem with another extension, then
-    the stem of the XML file.
-    """
-    folder = page.path.parent
-    name = Path(page.image_name.replace("\\", "/")).name
-    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    images = [image for image in images if not image.name.startswith(".")]
-    for wanted in (
-        lambda image: image.name.lower() == name.lower(),
-        lambda image: image.stem.lower() == Path(name).stem.lower(),
-        lambda image: image.stem.lower() == page.path.stem.lower(),
-    ):
-        for image in images:
-            if wanted(image):
-                return image
-    return None
 
 
 def _as_finding(problem: NotGroundTruth) -> Finding:

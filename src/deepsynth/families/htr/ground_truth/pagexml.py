@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from deepsynth.families.htr.ground_truth.pages import Line, Page, Point, Region
+from deepsynth.families.htr.ground_truth.model import Line, Page, Point, Region
 
 _STRUCTURE = re.compile(r"structure\s*\{[^}]*?type:\s*([^;}]+)")
 _POINT = re.compile(r"(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?)")

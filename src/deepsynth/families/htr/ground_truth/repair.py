@@ -22,16 +22,10 @@ from deepsynth import durable
 from deepsynth.errors import DataError, RequestError
 from deepsynth.families.htr.ground_truth import alto, geometry, pagexml
 from deepsynth.families.htr.ground_truth.alphabet import normalize
+from deepsynth.families.htr.ground_truth.images import find_image, image_size
 from deepsynth.families.htr.ground_truth.line_checks import JOINERS
-from deepsynth.families.htr.ground_truth.page_checks import find_image, image_size
-from deepsynth.families.htr.ground_truth.pages import (
-    NotGroundTruth,
-    Page,
-    Point,
-    parse_xml,
-    read_page,
-    scan_folder,
-)
+from deepsynth.families.htr.ground_truth.model import NotGroundTruth, Page, Point
+from deepsynth.families.htr.ground_truth.pages import parse_xml, read_page, scan_folder
 
 REPORT = "repair.jsonl"
 

@@ -11,7 +11,8 @@ from typing import Any
 from kraken.containers import BaselineLine, Region, Segmentation
 
 from deepsynth.errors import DataError
-from deepsynth.families.htr.ground_truth.pages import Page, read_page
+from deepsynth.families.htr.ground_truth.model import Page
+from deepsynth.families.htr.ground_truth.pages import read_page
 
 DEFAULT_LINE, DEFAULT_REGION = "default", "text"
 FIRST_CLASS = 2

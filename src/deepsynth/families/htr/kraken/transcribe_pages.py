@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from deepsynth import durable
-from deepsynth.families.htr.ground_truth.pages import NotGroundTruth, open_image
+from deepsynth.families.htr.ground_truth.images import open_image
+from deepsynth.families.htr.ground_truth.model import NotGroundTruth
 
 
 def main(request: dict[str, Any]) -> None:

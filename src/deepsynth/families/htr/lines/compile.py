@@ -17,7 +17,9 @@ from typing import Any
 
 from deepsynth import durable
 from deepsynth.errors import DataError
-from deepsynth.families.htr.ground_truth.pages import NotGroundTruth, open_image, read_page
+from deepsynth.families.htr.ground_truth.images import open_image
+from deepsynth.families.htr.ground_truth.model import NotGroundTruth
+from deepsynth.families.htr.ground_truth.pages import read_page
 
 ROWS_A_BATCH = 100
 _SHOWN = 5

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from deepsynth.errors import MissingDependency
 from deepsynth.families.htr.ground_truth import geometry
-from deepsynth.families.htr.ground_truth.pages import Line
+from deepsynth.families.htr.ground_truth.model import Line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
