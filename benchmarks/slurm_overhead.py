@@ -32,8 +32,8 @@ sys.path.insert(0, str(ROOT))
 from tests.servers.remote import running_remote, why_no_remote  # noqa: E402
 from tests.support.toy import make_run, shell  # noqa: E402
 
-from deepsynth.runners.slurm import Site, SlurmRunner  # noqa: E402
-from deepsynth.runners.slurm.site import SiteEnvironment  # noqa: E402
+from deepsynth.runners.slurm.runner import SlurmRunner  # noqa: E402
+from deepsynth.runners.slurm.site import Site, SiteEnvironment  # noqa: E402
 
 LIMIT_SECONDS = 2.0
 """Most that our journey may cost over the one by hand."""

@@ -16,9 +16,9 @@ from deepsynth.families.htr import cli as htr
 from deepsynth.families.summarize import cli as summarize
 from deepsynth.hub import cli as hub
 from deepsynth.pages import cli as generate
-from deepsynth.runners.slurm import cli as slurm
+from deepsynth.runners import kinds
 from deepsynth.terminal import groups
-from deepsynth.verbs import flyte, look, make, system, train, work
+from deepsynth.verbs import look, make, system, train, work
 
 _GROUPS = {
     groups.BEGIN: (make.init, make.predict),
@@ -26,12 +26,15 @@ _GROUPS = {
     groups.LOOK: (look.status, look.logs, look.stop, look.fetch, look.compare),
     groups.LOOK_AFTER: (system.doctor, system.setup),
 }
-_MORE = (generate, hub, htr, summarize, slurm, flyte)
+_MORE = (generate, hub, htr, summarize)
 """Modules with verbs of their own; each has a `register`."""
 
+_GIVEN = {"planned": work.planned}
+"""What verbs that are brought by others get besides what was typed, by name of the parameter."""
 
-def build_app() -> App:
-    """The command line."""
+
+def build_app(*, listed: bool = False) -> App:
+    """The command line; `listed` where only the list of verbs is wanted, which loads none."""
     app = App(
         name="deepsynth",
         help="One job file takes documents to a fine-tuned, evaluated, published model.",
@@ -48,6 +51,9 @@ def build_app() -> App:
             app.command(verb, group=group)
     for module in _MORE:
         module.register(app)
+    for kind in kinds():
+        for verb in kind.verbs:
+            verb.register(app, listed=listed)
     app.register_install_completion_command()
     return app
 
@@ -60,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command line; every error becomes one message and an exit code."""
     try:
-        result = build_app()(list(arguments))
+        app = build_app(listed=list(arguments) in ([], ["--help"], ["-h"]))
+        command, bound, given = app.parse_args(list(arguments))
+        result = command(*bound.args, **bound.kwargs, **{name: _GIVEN[name] for name in given})
         sys.stdout.flush()
     except DeepSynthError as error:
         return _tell(str(error), error.exit_code)

@@ -18,7 +18,8 @@ import pytest
 from deepsynth.errors import DeepSynthError, Stopped
 from deepsynth.run.run import Run
 from deepsynth.run.status import run_state
-from deepsynth.runners import _RUNNERS, Runner, get_runner
+from deepsynth.runners import RUNNERS as KINDS
+from deepsynth.runners import Runner, get_runner
 from tests.support.tickets import kinds, wait_until
 from tests.support.toy import counted, counting, make_run, shell
 
@@ -55,7 +56,7 @@ get_runner(sys.argv[1]).run(run, run.plan.steps, lambda: None)
 """
 
 
-@pytest.fixture(params=[kind for kind in _RUNNERS if kind not in ELSEWHERE])
+@pytest.fixture(params=[kind for kind in KINDS if kind not in ELSEWHERE])
 def on(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
@@ -94,7 +95,7 @@ def toy(path: Path, updates: int = 20, pause: float = 0.001) -> Run:
 
 
 def test_elsewhere_is_somewhere() -> None:
-    kept = [folder for kind, folder in ELSEWHERE.items() if kind in _RUNNERS]
+    kept = [folder for kind, folder in ELSEWHERE.items() if kind in KINDS]
     assert all(list(Path(folder).glob("test_*.py")) for folder in kept)
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from deepsynth import durable
 from deepsynth.run import receipts
-from deepsynth.run.run import Run
-from deepsynth.run.status import ELSEWHERE, run_state
+from deepsynth.run.run import ELSEWHERE, Run
+from deepsynth.run.status import run_state
 from tests.support.toy import make_run, shell
 
 
@@ -74,7 +74,7 @@ def test_a_skipped_step_is_done_though_this_log_never_saw_it_run(run: Run) -> No
 
 
 def test_what_another_place_does_is_told_as_last_heard(run: Run) -> None:
-    run.event("run_started", runner="slurm:hpc")
+    run.begin("slurm:hpc")
     begin(run, "first")
     durable.write_json(run.path / ELSEWHERE, {"first": "running", "second": "pending"})
     found = run_state(run)
@@ -82,5 +82,7 @@ def test_what_another_place_does_is_told_as_last_heard(run: Run) -> None:
     assert found.steps[0].seconds < 60
     durable.write_json(run.path / ELSEWHERE, {"first": "done", "second": "done"})
     assert states(run) == ("done", ["done", "done"]), "although no receipt was fetched"
-    run.event("run_started", runner="local")
+    run.begin("slurm:hpc")
+    assert states(run) == ("done", ["done", "done"]), "what was heard counts until more is heard"
+    run.begin("local")
     assert states(run) == ("interrupted", ["interrupted", "pending"])

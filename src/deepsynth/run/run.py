@@ -38,6 +38,8 @@ from deepsynth.run.step import Plan, Step
 
 COPIES = "DEEPSYNTH_COPIES"
 """Environment variable of a step: where on this machine the copy of each location in storage is."""
+ELSEWHERE = "elsewhere.json"
+"""In a run folder: the state of each step that is done at another place, as last heard of."""
 PROGRESS_SECONDS = 0.5
 """Progress events are written at most this often."""
 
@@ -150,6 +152,21 @@ class Run:
         folder = self.path / "steps" / step / "work"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def begin(self, runner: str, **fields: Any) -> None:
+        """Record that a runner begins, or goes on; what another one last heard counts no longer.
+
+        Args:
+            runner: As it is found again: its kind, or `KIND:DETAIL`.
+            fields: What else the event tells, such as `pid`.
+        """
+        if runner not in self.runners()[-1:]:
+            (self.path / ELSEWHERE).unlink(missing_ok=True)
+        self.event("run_started", runner=runner, **fields)
+
+    def runners(self) -> list[str]:
+        """The runners that worked on this run, as they are found again; the last one last."""
+        return [str(event["runner"]) for event in self.events() if event["kind"] == "run_started"]
 
     def event(self, kind: str, **fields: Any) -> None:
         """Record that something happened."""

@@ -8,12 +8,9 @@ from typing import Any, Literal
 
 from deepsynth import durable
 from deepsynth.run.receipts import has_receipt
-from deepsynth.run.run import Run
+from deepsynth.run.run import ELSEWHERE, Run
 
 State = Literal["pending", "running", "done", "failed", "stopped", "interrupted"]
-
-ELSEWHERE = "elsewhere.json"
-"""In a run folder: the state of each step that is done at another place, as last heard of."""
 
 _ENDS: dict[str, State] = {
     "step_done": "done",
@@ -58,10 +55,7 @@ def run_state(run: Run) -> RunState:
     """
     steps = {step.name: StepState(step.name, step.title or step.name) for step in run.plan.steps}
     started: dict[str, float] = {}
-    place = "local"
     for event in run.events():
-        if event["kind"] == "run_started":
-            place = event["runner"]
         state = steps.get(event.get("step", ""))
         if state is None:
             continue
@@ -75,9 +69,7 @@ def run_state(run: Run) -> RunState:
             state.state = _ENDS[event["kind"]]
             state.error = event.get("error")
     alive = run.is_locked()
-    heard: dict[str, State] = {}
-    if place != "local":
-        heard = durable.read_json(run.path / ELSEWHERE) or {}
+    heard: dict[str, State] = durable.read_json(run.path / ELSEWHERE) or {}
     for step in run.plan.steps:
         state = steps[step.name]
         if step.name in heard:

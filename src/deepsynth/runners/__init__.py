@@ -1,91 +1,114 @@
-"""Runners: where steps execute. Adding one is adding a module here and a line to `_RUNNERS`.
+"""Runners: where steps execute. Adding one is adding a folder here and a line to `RUNNERS`.
 
-A runner knows jobs, steps and runs; it never imports a family, and no family imports a runner.
+A runner from outside adds itself by an entry point of the group `deepsynth.runners`; how, says
+docs/adding-a-runner.md. A runner knows jobs, steps and runs; it never imports a family, and no
+family imports a runner.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from importlib import import_module
+from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
-from deepsynth.run.run import Run
-from deepsynth.run.step import Step
+from deepsynth.errors import MissingDependency, RequestError, RunError
+from deepsynth.registry import Registry
+from deepsynth.runners.runner import Runner, RunnerKind
 
-_RUNNERS = {
-    "local": "deepsynth.runners.local",
-    "slurm": "deepsynth.runners.slurm",
-    "flyte": "deepsynth.runners.flyte",
-}
+if TYPE_CHECKING:
+    from deepsynth.checks import Finding
+    from deepsynth.run.run import Run
 
+__all__ = ["RUNNERS", "Runner", "RunnerKind", "get_runner", "runner_of"]
 
-class Runner(Protocol):
-    """What the command line asks of a runner."""
-
-    def run(self, run: Run, steps: list[Step], tick: Callable[[], None]) -> None:
-        """Do the steps, in order, that have no valid receipt; return when all have one.
-
-        `tick` is called several times a second, so that the caller can show what the run records.
-
-        Raises:
-            StepFailed: A step failed.
-            Stopped: The work was asked to stop.
-        """
-        ...
-
-    def dry_run(self, run: Run, steps: list[Step]) -> str:
-        """The exact commands or scripts that `run` would execute; does nothing."""
-        ...
-
-    def lines(self, run: Run) -> list[str]:
-        """What only the runner knows of a run, such as its place in a queue; may be empty."""
-        ...
-
-    def stop(self, run: Run) -> None:
-        """Ask whoever works on the run to save and stop, from any terminal."""
-        ...
-
-    def fetch(self, run: Run, *, everything: bool = False) -> None:
-        """Bring what the steps made into the run folder, verified.
-
-        Args:
-            run: The run.
-            everything: Also what only later steps read, such as compiled data.
-        """
-        ...
-
-    def logs(self, run: Run, step: str, *, follow: bool) -> Iterator[str]:
-        """What a step printed, line by line; with `follow`, until the run ends."""
-        ...
+RUNNERS = Registry(
+    "deepsynth.runners",
+    RunnerKind,
+    {
+        "local": "deepsynth.runners.local:RUNNER",
+        "slurm": "deepsynth.runners.slurm:RUNNER",
+        "flyte": "deepsynth.runners.flyte:RUNNER",
+    },
+)
+"""The kinds of runner. A new run starts on the first."""
 
 
-def get_runner(name: str, beside: Path | None = None) -> Runner:
-    """The runner a user names with `--on`.
+def get_runner(name: str | None = None, beside: Path | None = None) -> Runner:
+    """The runner a user names with `--on`; the one of this machine for None.
 
     Args:
-        name: `local`, `slurm` (of this machine), `flyte`, `flyte:local`, or a site of sites.yaml.
-        beside: Folder of the job, in which a `sites.yaml` may lie.
+        name: A kind of runner, `KIND:DETAIL`, or a place that a kind knows by its name.
+        beside: Folder of the job, in which settings of a runner may lie.
 
     Raises:
-        RequestError: There is no such runner or site.
+        RequestError: There is no such runner or place.
     """
+    name = name or next(iter(RUNNERS))
     kind, _, detail = name.partition(":")
-    if kind not in _RUNNERS:
-        kind, detail = "slurm", name
-    module: Any = import_module(_RUNNERS[kind])
-    if kind == "slurm":
-        return module.create(detail, beside)
-    return module.create(detail)
+    if kind in RUNNERS:
+        return RUNNERS.get(kind).create(detail, beside)
+    known, advice = list(RUNNERS), list[str]()
+    for kind in kinds():
+        places = kind.places(beside)
+        if name in places:
+            return kind.create(name, beside)
+        known += places
+        advice += filter(None, [kind.advice(name)])
+    near = get_close_matches(name, known, n=1)
+    raise RequestError(
+        f"there is no runner and no site {name}.",
+        where="--on",
+        hint="\n  ".join(
+            [f"Did you mean {near[0]}?"] if near else [f"Known here: {', '.join(known)}.", *advice]
+        ),
+    )
 
 
 def runner_of(run: Run) -> Runner:
-    """The runner that worked on a run last; `local` for one that nobody worked on.
+    """The runner that worked on a run last; the one of this machine if nobody did.
 
     A run at a site carries what is needed to reach it, so this works from another machine that
     has only the run folder.
+
+    Raises:
+        RunError: It is of a kind that is not known here.
     """
-    names = [event["runner"] for event in run.events() if event["kind"] == "run_started"]
-    kind, _, detail = (names[-1] if names else "local").partition(":")
-    module: Any = import_module(_RUNNERS[kind])
-    return module.attach(run) if hasattr(module, "attach") else module.create(detail)
+    begun = run.runners()
+    if not begun:
+        return get_runner()
+    kind, _, detail = begun[-1].partition(":")
+    if kind not in RUNNERS:
+        raise RunError(
+            f"it was run by a runner that is not known here: {kind}.",
+            where=run.path,
+            hint=f"Install the package that brings it; known: {', '.join(RUNNERS)}.",
+        )
+    return RUNNERS.get(kind).attach(run, detail)
+
+
+def kinds() -> Iterator[RunnerKind]:
+    """Every kind of runner that can be loaded; of the others `doctor` tells."""
+    for name in RUNNERS:
+        try:
+            kind = RUNNERS.get(name)
+        except MissingDependency:
+            continue
+        yield kind
+
+
+def on_help() -> str:
+    """What may follow `--on`, for help texts."""
+    return ", ".join(kind.on for kind in kinds())
+
+
+def doctor() -> Iterator[Finding]:
+    """What every runner says of itself on this machine."""
+    from deepsynth.checks import Finding, Severity
+
+    for name in RUNNERS:
+        try:
+            yield from RUNNERS.get(name).doctor()
+        except MissingDependency as error:
+            fix = error.hint or ""
+            yield Finding(Severity.ERROR, "runner-broken", error.where or name, error.what, fix)

@@ -9,20 +9,24 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 from deepsynth.errors import RequestError, RunError
 from deepsynth.run.execution import GRACE_SECONDS, command_line, execute
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
+from deepsynth.runners.runner import Runner, RunnerKind
 
 
-class LocalRunner:
+class LocalRunner(Runner):
     """Runs the steps of a plan here and now."""
+
+    here = True
 
     def run(self, run: Run, steps: list[Step], tick: Callable[[], None]) -> None:
         """Do what has no receipt, holding the run's lock."""
         with run.lock() as lock:
-            run.event("run_started", runner="local", pid=os.getpid())
+            run.begin("local", pid=os.getpid())
             for step in steps:
                 for index in range(step.array):
                     execute(run, step, index, locks=[lock], tick=tick)
@@ -35,13 +39,6 @@ class LocalRunner:
             for step in steps
             for index in range(step.array)
         )
-
-    def lines(self, run: Run) -> list[str]:
-        """Nothing that the run folder does not tell."""
-        return []
-
-    def fetch(self, run: Run, *, everything: bool = False) -> None:
-        """Everything is here already."""
 
     def stop(self, run: Run) -> None:
         """Send SIGTERM to the process that works on the run, and wait until it let go.
@@ -82,12 +79,21 @@ class LocalRunner:
                     return
 
 
-def create(detail: str) -> LocalRunner:
-    """The runner; `local` takes no detail.
+class Local(RunnerKind):
+    """This machine: it takes nothing after a colon."""
 
-    Raises:
-        RequestError: A detail was given.
-    """
-    if detail:
-        raise RequestError("local takes nothing after a colon.", where=f"--on local:{detail}")
-    return LocalRunner()
+    name = "local"
+    on = "local"
+
+    def create(self, detail: str, beside: Path | None = None) -> LocalRunner:
+        """The runner.
+
+        Raises:
+            RequestError: A detail was given.
+        """
+        if detail:
+            raise RequestError("local takes nothing after a colon.", where=f"--on local:{detail}")
+        return LocalRunner()
+
+
+RUNNER = Local()

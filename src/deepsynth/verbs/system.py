@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from deepsynth import runners
 from deepsynth.checks import Severity, worst
 from deepsynth.errors import RequestError
+from deepsynth.runners import on_help
 from deepsynth.terminal.findings import print_findings
 
-Site = Annotated[str | None, Parameter(help="A site of sites.yaml instead of this machine.")]
+On = Annotated[str | None, Parameter(help=f"Another place instead of this machine: {on_help()}.")]
 
 
 def doctor(
     *,
-    on: Site = None,
+    on: On = None,
     as_json: Annotated[
         bool, Parameter(name="--json", help="Print the findings as JSON.", negative=())
     ] = False,
 ) -> int:
-    """Find what stands in the way: Hub access, caches, disk space; with --on, a computing centre.
+    """Find what stands in the way: Hub access, caches, disk space; with --on, at another place.
 
     Exit code 1 when there is an error finding. Every finding says what to do.
 
@@ -34,14 +35,11 @@ def doctor(
     ```
     """
     if on is None:
-        from deepsynth.hub.doctor import doctor as examine_here
+        from deepsynth.hub.doctor import doctor as examine_hub
 
-        findings = examine_here()
+        findings = [*examine_hub(), *runners.doctor()]
     else:
-        from deepsynth.runners.slurm.doctor import examine
-        from deepsynth.runners.slurm.site import load_site
-
-        findings = examine(on, load_site(on, Path.cwd()))
+        findings = list(runners.get_runner(on).doctor())
     if as_json:
         print(json.dumps([finding.as_dict() for finding in findings], ensure_ascii=False, indent=2))
     else:
@@ -55,7 +53,7 @@ def setup(
     ] = None,
     /,
     *,
-    on: Site = None,
+    on: On = None,
     offline: Annotated[
         bool,
         Parameter(
@@ -63,7 +61,7 @@ def setup(
         ),
     ] = False,
 ) -> int:
-    """Install an environment that a family needs, here or at a computing centre.
+    """Install an environment that a family needs, here or at another place.
 
     For example:
 
@@ -73,14 +71,10 @@ def setup(
     ```
     """
     if on is not None:
-        from deepsynth.runners.slurm.install import install
-        from deepsynth.runners.slurm.site import load_site
-
         lock = None
         if environment == "htr":
             from deepsynth.families.htr.kraken.environment import LOCK as lock
-        site = load_site(on, Path.cwd())
-        print(install(site, name=environment or "this", lock=lock, offline=offline))
+        print(runners.get_runner(on).setup(environment, lock, offline=offline))
         return 0
     if environment != "htr":
         raise RequestError(

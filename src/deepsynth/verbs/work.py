@@ -10,6 +10,8 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -30,8 +32,7 @@ from deepsynth.families import Family, get_family
 from deepsynth.job.job import ResolvedJob, load_job, setting_names
 from deepsynth.run.execution import raise_stopped
 from deepsynth.run.run import Run, is_run
-from deepsynth.runners import get_runner, runner_of
-from deepsynth.runners.local import LocalRunner
+from deepsynth.runners import Runner, get_runner, on_help, runner_of
 from deepsynth.storage.stores import as_url
 from deepsynth.terminal.display import RunDisplay
 from deepsynth.terminal.findings import print_findings
@@ -45,8 +46,8 @@ Name = Annotated[str | None, Parameter(help="Name of the run folder; job and tim
 On = Annotated[
     str | None,
     Parameter(
-        help="Where the steps execute: local, a site of sites.yaml, flyte, or flyte:local. "
-        "A run goes on where it was; a new one starts locally."
+        help=f"Where the steps execute: {on_help()}. A run goes on where it was; a new one starts "
+        "on this machine."
     ),
 ]
 Quiet = Annotated[bool, Parameter(help="Show no progress.", negative=())]
@@ -87,7 +88,9 @@ def run(
     """
     _stay_offline(offline, on)
     if dry_run and job is not None:
-        return _show_plan(job, overrides, name, on)
+        with planned(job, overrides, name=name) as shown:
+            print(get_runner(on, job.parent).dry_run(shown, shown.plan.steps))
+        return 0
     if resume is not None:
         if job is not None:
             raise RequestError(
@@ -197,11 +200,7 @@ def check(
         _refuse_overrides(target, overrides)
         findings = _check(Run.open(target), quiet or as_json)
     else:
-        resolved = _resolve(target, overrides, learn=learn)
-        with tempfile.TemporaryDirectory(prefix="deepsynth-check-") as folder:
-            made = Run.create(
-                Path(folder) / resolved.name, resolved, _family_of(resolved).plan(resolved)
-            )
+        with planned(target, overrides, learn=learn) as made:
             findings = _check(made, quiet or as_json)
     if as_json:
         print(json.dumps([finding.as_dict() for finding in findings], ensure_ascii=False, indent=2))
@@ -214,7 +213,7 @@ def _stay_offline(offline: bool, on: str | None) -> None:
     """Tell this process and the steps it starts to ask no server."""
     if not offline:
         return
-    if on not in (None, "local"):
+    if on is not None and not get_runner(on).here:
         raise RequestError(
             "this is about this machine, not about a centre.",
             where="--offline",
@@ -225,7 +224,7 @@ def _stay_offline(offline: bool, on: str | None) -> None:
 
 def _check(run: Run, quiet: bool) -> list[Finding]:
     try:
-        _work(run, "check", "local", quiet)
+        _work(run, "check", get_runner(), quiet)
     except StepFailed:
         # An error finding ends the step; any other failure leaves no findings behind.
         findings = read_findings(run.path / "checks")
@@ -234,13 +233,19 @@ def _check(run: Run, quiet: bool) -> list[Finding]:
     return by_severity([*read_findings(run.path / "checks"), *measured_findings(run, "check")])
 
 
-def _show_plan(job: Path, overrides: tuple[str, ...], name: str | None, on: str | None) -> int:
-    resolved = _resolve(job, overrides)
+@contextmanager
+def planned(
+    job: Path,
+    overrides: Sequence[str] = (),
+    *,
+    name: str | None = None,
+    learn: bool | None = None,
+) -> Generator[Run]:
+    """A run of a job, planned but not begun, in a folder that goes when the block ends."""
+    resolved = _resolve(job, overrides, learn=learn)
     with tempfile.TemporaryDirectory(prefix="deepsynth-plan-") as folder:
         path = Path(folder) / (name or resolved.name)
-        run = Run.create(path, resolved, _family_of(resolved).plan(resolved))
-        print(get_runner(on or "local", job.parent).dry_run(run, run.plan.steps))
-    return 0
+        yield Run.create(path, resolved, _family_of(resolved).plan(resolved))
 
 
 def _open_or_create(target: Path, overrides: tuple[str, ...], runs: Path, name: str | None) -> Run:
@@ -299,7 +304,7 @@ def _refuse_other_job(existing: Run, resolved: ResolvedJob) -> None:
             )
 
 
-def _resolve(path: Path, overrides: tuple[str, ...], *, learn: bool | None = None) -> ResolvedJob:
+def _resolve(path: Path, overrides: Sequence[str], *, learn: bool | None = None) -> ResolvedJob:
     loaded = load_job(path, overrides)
     if learn is not None and "check.learn" in setting_names(type(loaded.job)):
         loaded = load_job(path, [*overrides, f"check.learn={str(learn).lower()}"])
@@ -313,12 +318,12 @@ def _family_of(resolved: ResolvedJob) -> Family:
 def _do(run: Run, last: str | None, on: str | None, quiet: bool, beside: Path | None = None) -> int:
     is_new = not run.was_started()
     try:
-        _work(run, last, on, quiet, beside)
+        _work(run, last, get_runner(on, beside) if on else runner_of(run), quiet)
     except DeepSynthError as error:
         if (
             is_new
             and error.exit_code == EXIT_REQUEST
-            and isinstance(runner_of(run), LocalRunner)
+            and runner_of(run).here
             and not (run.has_receipts() or run.is_locked())
         ):
             # Nothing was made; a folder that only says so would stand in the way of the next try.
@@ -337,9 +342,7 @@ def _do(run: Run, last: str | None, on: str | None, quiet: bool, beside: Path | 
     return 0
 
 
-def _work(
-    run: Run, last: str | None, on: str | None, quiet: bool, beside: Path | None = None
-) -> None:
+def _work(run: Run, last: str | None, runner: Runner, quiet: bool) -> None:
     if last is not None and last not in [step.name for step in run.plan.steps]:
         raise RequestError(
             f"a run of this family has no step {last}.",
@@ -351,7 +354,6 @@ def _work(
         # `nohup deepsynth run ...` ignores SIGHUP so that the run outlives its terminal.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, raise_stopped)
-    runner = get_runner(on, beside) if on else runner_of(run)
     with RunDisplay(run, quiet=quiet) as display:
         runner.run(run, steps, display.tick)
 

@@ -21,7 +21,7 @@ from deepsynth.runners.flyte.layout import expected_key, makers
 from deepsynth.runners.flyte.local import load_workflow
 from deepsynth.runners.flyte.settings import FlyteSettings, load_settings
 from deepsynth.runners.flyte.workflow import version_of, workflow_text, write_workflow
-from deepsynth.verbs.flyte import deploy
+from tests.conftest import Answer
 from tests.support import tickets
 
 SETTINGS = """
@@ -127,11 +127,10 @@ def test_the_version_changes_with_the_job(make_run: Callable[..., Run], tmp_path
 
 
 def test_a_dry_run_of_deploy_needs_no_network(
-    tickets_job: Path, flyte_home: Path, capsys: pytest.CaptureFixture[str]
+    tickets_job: Path, flyte_home: Path, command: Callable[..., Answer]
 ) -> None:
     (flyte_home / "flyte.yaml").write_text(SETTINGS)
-    deploy(tickets_job, dry_run=True)
-    told = capsys.readouterr().out
+    told = command("flyte", "deploy", tickets_job, "seed=7", "--dry-run").out
     assert "async def download_dataset(key: str, source_data: Dir) -> Dir:" in told
     assert "store='s3://bucket/deepsynth'" in told
     assert "would register deepsynth-classify-train.train_step version" in told

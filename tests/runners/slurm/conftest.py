@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from deepsynth.runners.slurm import Site, SlurmRunner
-from deepsynth.runners.slurm.site import Allocation, SiteEnvironment
+from deepsynth.runners.slurm.runner import SlurmRunner
+from deepsynth.runners.slurm.site import Allocation, Site, SiteEnvironment
 from tests.servers.remote import RemoteHost, running_remote, why_no_remote
 from tests.servers.slurm import running_slurm, why_not
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from deepsynth.errors import StepFailed
 from deepsynth.run.step import Resources
-from deepsynth.runners.slurm import Site, SlurmRunner
+from deepsynth.runners.slurm.runner import SlurmRunner
+from deepsynth.runners.slurm.site import Site
 from tests.servers.slurm import running_slurm
 from tests.support.toy import counted, counting, make_run, shell
 

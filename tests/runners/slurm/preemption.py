@@ -11,7 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from deepsynth.runners.slurm import Site, SlurmRunner
+from deepsynth.runners.slurm.runner import SlurmRunner
+from deepsynth.runners.slurm.site import Site
 from tests.servers.slurm import running_slurm
 from tests.support.toy import GPU, counted, counting, make_run
 

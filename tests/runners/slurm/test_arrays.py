@@ -8,7 +8,7 @@ import pytest
 
 from deepsynth.errors import StepFailed
 from deepsynth.run.step import Step
-from deepsynth.runners.slurm import SlurmRunner
+from deepsynth.runners.slurm.runner import SlurmRunner
 from deepsynth.runners.slurm.site import SiteEnvironment
 from tests.support.toy import make_run, shell
 

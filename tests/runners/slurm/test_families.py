@@ -15,8 +15,8 @@ from deepsynth.job.job import load_job
 from deepsynth.run.environments import managed_folder
 from deepsynth.run.receipts import has_receipt
 from deepsynth.run.run import Run
-from deepsynth.runners.slurm import SlurmRunner
 from deepsynth.runners.slurm.record import need_record
+from deepsynth.runners.slurm.runner import SlurmRunner
 from deepsynth.runners.slurm.site import Allocation, Site, SiteEnvironment
 from tests.servers.remote import RemoteHost
 from tests.support import tickets

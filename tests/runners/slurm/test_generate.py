@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from deepsynth.pages.array import part_of
-from deepsynth.runners.slurm import SlurmRunner
+from deepsynth.runners.slurm.runner import SlurmRunner
 from tests.conftest import Answer
 from tests.pages.generate.conftest import ARTICLES
 from tests.support.tickets import kinds, wait_until

@@ -9,7 +9,7 @@ import pytest
 from deepsynth.errors import RequestError
 from deepsynth.run.receipts import is_done, step_key
 from deepsynth.run.run import Run
-from deepsynth.runners.slurm import SlurmRunner, attach
+from deepsynth.runners.slurm.runner import SlurmRunner, attach
 from tests.support.toy import SMALL, counted, counting, make_run, shell
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from deepsynth.errors import StepFailed
 from deepsynth.run.run import Run
-from deepsynth.runners.slurm import SlurmRunner
 from deepsynth.runners.slurm.record import need_record
+from deepsynth.runners.slurm.runner import SlurmRunner
 from deepsynth.runners.slurm.site import SiteEnvironment
 from tests.conftest import Answer
 from tests.support.tickets import wait_until

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from deepsynth.run.step import Resources, Step
-from deepsynth.runners.slurm import Site, SlurmRunner
+from deepsynth.runners.slurm.runner import SlurmRunner
 from deepsynth.runners.slurm.script import batch_script, ranges, shell_path
-from deepsynth.runners.slurm.site import Allocation, SiteEnvironment
+from deepsynth.runners.slurm.site import Allocation, Site, SiteEnvironment
 from tests.support.toy import counted, counting, make_run, shell
 
 TRAIN = Step(

@@ -11,10 +11,11 @@ from cyclopts import App
 from deepsynth.checks import Severity
 from deepsynth.errors import RunError
 from deepsynth.run.receipts import has_receipt
-from deepsynth.runners.slurm import SlurmRunner, cli
+from deepsynth.runners.slurm import cli
 from deepsynth.runners.slurm.doctor import examine
 from deepsynth.runners.slurm.install import install, pinned
 from deepsynth.runners.slurm.record import need_record
+from deepsynth.runners.slurm.runner import SlurmRunner
 from deepsynth.runners.slurm.site import Allocation, SiteEnvironment
 from deepsynth.runners.slurm.transfer import TransferFailed
 from tests.servers.remote import RemoteHost

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from deepsynth.run.step import Plan
-from deepsynth.runners.slurm import Site, SlurmRunner
 from deepsynth.runners.slurm.connection import RemoteError
 from deepsynth.runners.slurm.outcome import describe
+from deepsynth.runners.slurm.runner import SlurmRunner
+from deepsynth.runners.slurm.site import Site
 from deepsynth.runners.slurm.states import Element, read_sections
 from deepsynth.runners.slurm.submission import missing
 from deepsynth.runners.slurm.words import ENDS, REASONS, reason_in_words

@@ -9,7 +9,7 @@ import pytest
 
 from deepsynth.errors import Stopped
 from deepsynth.run.step import Resources
-from deepsynth.runners.slurm import SlurmRunner
+from deepsynth.runners.slurm.runner import SlurmRunner
 from tests.runners.slurm.conftest import PREEMPTIONS, Survivor
 from tests.servers.slurm import why_not
 from tests.support.toy import COUNT, counted, counting, make_run, shell

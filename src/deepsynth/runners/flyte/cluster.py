@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepsynth import durable
 from deepsynth.errors import DeepSynthError, JobError, RequestError, RunError, Stopped
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
 from deepsynth.runners.flyte.absorb import absorb, published_sources
+from deepsynth.runners.flyte.doctor import examine_cluster
 from deepsynth.runners.flyte.failure import told
 from deepsynth.runners.flyte.layout import source_parameter
 from deepsynth.runners.flyte.local import load_workflow, prepare_flyte
@@ -25,6 +26,10 @@ from deepsynth.runners.flyte.workflow import (
     workflow_text,
     write_workflow,
 )
+from deepsynth.runners.runner import Runner
+
+if TYPE_CHECKING:
+    from deepsynth.checks import Finding
 
 POLL_SECONDS = 5.0
 REACH_SECONDS = 5.0
@@ -91,7 +96,7 @@ def explained(where: str) -> Generator[None]:
         raise DeepSynthError(f"Flyte says: {first[:300]}", where=where) from error
 
 
-class FlyteRunner:
+class FlyteRunner(Runner):
     """Runs on a cluster; what a run is there is kept in `flyte/run.json` of the run folder."""
 
     def run(self, run: Run, steps: list[Step], tick: Callable[[], None] = quiet) -> None:
@@ -142,7 +147,7 @@ class FlyteRunner:
         record = {"name": started.name, "url": started.url, "since": since, "endpoint": endpoint}
         record["steps"] = [step.name for step in steps]
         durable.write_json(run.path / "flyte" / "run.json", record)
-        run.event("run_started", runner="flyte", url=started.url)
+        run.begin("flyte", url=started.url)
         return started.url
 
     def follow(self, run: Run, tick: Callable[[], None] = quiet) -> None:
@@ -215,6 +220,10 @@ class FlyteRunner:
                 raise RunError(f"the step {step} has not started yet.", where=record["url"])
             for action in found:
                 yield from action.get_logs()
+
+    def doctor(self) -> list[Finding]:
+        """Whether the cluster answers, and whether its machines can reach the store."""
+        return list(examine_cluster())
 
     def _goes_on(self, run: Run) -> bool:
         known = (run.path / "flyte" / "run.json").exists()

@@ -13,17 +13,22 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from deepsynth.errors import MissingDependency, Stopped
 from deepsynth.run.execution import GRACE_SECONDS
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
 from deepsynth.runners.flyte.absorb import absorb, published_sources
+from deepsynth.runners.flyte.doctor import examine
 from deepsynth.runners.flyte.failure import from_flyte
 from deepsynth.runners.flyte.layout import source_parameter
 from deepsynth.runners.flyte.settings import load_settings, local_store
 from deepsynth.runners.flyte.workflow import MODULE, workflow_text, write_workflow
 from deepsynth.runners.local import LocalRunner
+
+if TYPE_CHECKING:
+    from deepsynth.checks import Finding
 
 TICK_SECONDS = 0.1
 
@@ -68,6 +73,10 @@ class FlyteLocalRunner(LocalRunner):
         settings = load_settings()
         return workflow_text(run, steps, settings, settings.store or local_store())
 
+    def doctor(self) -> list[Finding]:
+        """What is installed, and where it keeps what steps make."""
+        return list(examine())
+
     def run(self, run: Run, steps: list[Step], tick: Callable[[], None]) -> None:
         """Do the tasks of the steps, and take over what they made.
 
@@ -81,7 +90,7 @@ class FlyteLocalRunner(LocalRunner):
         settings = load_settings()
         store = settings.store or local_store()
         with run.lock() as lock, WATCH.of(run, lock):
-            run.event("run_started", runner="flyte:local", pid=os.getpid())
+            run.begin("flyte:local", pid=os.getpid())
             began = time.time()
             module = load_workflow(write_workflow(run, steps, settings, store))
             sources = published_sources(run, steps, store)

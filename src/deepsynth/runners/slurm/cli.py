@@ -5,17 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from deepsynth.errors import RequestError
-from deepsynth.terminal import groups
 
 On = Annotated[str, Parameter(help="A site of sites.yaml.")]
-
-
-def register(app: App) -> None:
-    """Add `clean` to the command line."""
-    app.command(clean, group=groups.LOOK_AFTER)
 
 
 def clean(
@@ -42,7 +36,7 @@ def clean(
     from deepsynth.runners.slurm.record import need_record
     from deepsynth.runners.slurm.site import load_site
 
-    site = load_site(on, Path.cwd())
+    site = load_site(on)
     for path in run:
         opened = Run.open(path)
         record = need_record(opened)

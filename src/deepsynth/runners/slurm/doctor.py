@@ -14,7 +14,7 @@ from deepsynth.checks import Finding, Severity
 from deepsynth.errors import DeepSynthError
 from deepsynth.runners.slurm.connection import Connection, ConnectionLost
 from deepsynth.runners.slurm.script import shell_path
-from deepsynth.runners.slurm.site import Site, SiteEnvironment, seconds
+from deepsynth.runners.slurm.site import Site, SiteEnvironment, seconds, site_names
 
 LITTLE_SPACE = 2e9
 """Bytes; less free space than this is a warning."""
@@ -37,6 +37,27 @@ section rsync; rsync --version 2>/dev/null | head -n 1
 section python; python3 --version
 {environments}
 """
+
+
+def examine_here() -> list[Finding]:
+    """The sites a user may name, and whether this machine can reach one; contacts nobody."""
+    try:
+        names = site_names()
+    except DeepSynthError as error:
+        where = error.where or "sites.yaml"
+        return [Finding(Severity.ERROR, "sites-unreadable", where, error.what, error.hint or "")]
+    if not names:
+        return []
+    told = f"Computing centres: {', '.join(names)}."
+    findings = [
+        Finding(Severity.INFO, "sites", "sites.yaml", told, "See one: deepsynth doctor --on SITE")
+    ]
+    if shutil.which("ssh") is None:
+        fix = "Install openssh-client (Linux)."
+        findings.append(
+            Finding(Severity.WARNING, "sites-ssh", "ssh", "ssh is not installed here.", fix)
+        )
+    return findings
 
 
 def examine(name: str, site: Site) -> list[Finding]:

@@ -16,8 +16,8 @@ from deepsynth import durable
 from deepsynth.run import receipts
 from deepsynth.run.environments import get_environment
 from deepsynth.run.execution import execute
-from deepsynth.run.run import Run
-from deepsynth.run.status import ELSEWHERE, State
+from deepsynth.run.run import ELSEWHERE, Run
+from deepsynth.run.status import State
 from deepsynth.run.step import Step
 from deepsynth.runners.slurm.connection import Connection
 from deepsynth.runners.slurm.record import Record

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepsynth.errors import DeepSynthError, RunError, Stopped
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
 from deepsynth.runners.local import LocalRunner
+from deepsynth.runners.runner import Runner
 from deepsynth.runners.slurm import fetching, submission
 from deepsynth.runners.slurm.connection import Connection, ConnectionLost, FolderGone, RemoteError
 from deepsynth.runners.slurm.here import (
@@ -38,6 +40,9 @@ from deepsynth.runners.slurm.site import Site, load_site
 from deepsynth.runners.slurm.states import Element, Snapshot, take_snapshot
 from deepsynth.runners.slurm.transfer import Transfer
 
+if TYPE_CHECKING:
+    from deepsynth.checks import Finding
+
 STOP_SECONDS = 150
 """How long stopped steps may take to save before they are ended."""
 
@@ -50,7 +55,7 @@ def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-class SlurmRunner:
+class SlurmRunner(Runner):
     """Runs at one site.
 
     Args:
@@ -117,7 +122,7 @@ class SlurmRunner:
         """Make sure that the run can be taken up from its folder alone."""
         with record_lock(run):
             submission.begin(run, self.connection, self.name, self.site)
-            run.event("run_started", runner=f"slurm:{self.name}")
+            run.begin(f"slurm:{self.name}")
 
     def scripts(self, run: Run, steps: Sequence[Step] | None = None) -> dict[str, str]:
         """The text of every file in `slurm/` of the run at the site, by name."""
@@ -316,6 +321,18 @@ class SlurmRunner:
             with run.lock() as lock:
                 do_here(run, turns[-1][1], lock, lambda: None)
 
+    def doctor(self) -> list[Finding]:
+        """What `deepsynth doctor` says of the site, with one login."""
+        from deepsynth.runners.slurm.doctor import examine
+
+        return examine(self.name, self.site)
+
+    def setup(self, environment: str | None, lock: Path | None, *, offline: bool) -> str:
+        """Build an environment there, with the versions that are used here; says where it is."""
+        from deepsynth.runners.slurm.install import install
+
+        return install(self.site, name=environment or "this", lock=lock, offline=offline)
+
     def _bring(self, run: Run, *, everything: bool, tick: Callable[[], None]) -> None:
         snapshot = self.status(run)
         there = steps_there(self.site, run.plan.steps)
@@ -385,8 +402,7 @@ def create(detail: str, beside: Path | None = None) -> SlurmRunner:
     """
     if not detail:
         return SlurmRunner("slurm", Site())
-    folders = [beside, Path.cwd()] if beside else [Path.cwd()]
-    return SlurmRunner(detail, load_site(detail, *folders))
+    return SlurmRunner(detail, load_site(detail, beside))
 
 
 def attach(run: Run) -> SlurmRunner:

@@ -169,46 +169,68 @@ class Site(Allocation):
         return self.environment(step).deepsynth or "{python}" not in " ".join(step.argv)
 
 
-def site_files(*folders: Path) -> list[Path]:
-    """Where sites are read from, the first that names a site winning."""
+def site_files(beside: Path | None = None) -> list[Path]:
+    """Where sites are read from, the first that names a site winning.
+
+    Args:
+        beside: Folder of the job.
+    """
     config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     user = Path(config) / "deepsynth" / "sites.yaml"
+    folders = [beside, Path.cwd()] if beside else [Path.cwd()]
     return list(dict.fromkeys([*(folder / "sites.yaml" for folder in folders), user]))
 
 
-def load_site(name: str, *folders: Path) -> Site:
+def site_names(beside: Path | None = None) -> list[str]:
+    """Every site that can be named.
+
+    Raises:
+        JobError: A file is no list of sites.
+    """
+    return list(dict.fromkeys(name for path in site_files(beside) for name in _read(path)[0]))
+
+
+def load_site(name: str, beside: Path | None = None) -> Site:
     """The site called `name`.
 
     Args:
         name: As after `--on`.
-        folders: Of the job file, and where the command is typed; a `sites.yaml` there comes before
+        beside: Folder of the job; a `sites.yaml` there, or where the command is typed, comes before
             the user's own.
 
     Raises:
         RequestError: No file has it, or what it says of it is wrong.
     """
-    known: list[str] = []
-    files = site_files(*folders)
-    for path in files:
-        if not path.is_file():
-            continue
-        values, lines = read_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+    for path in site_files(beside):
+        values, lines = _read(path)
         if name in values:
             return _validate(name, values[name], path, lines)
-        known += values
+    known = site_names(beside)
     near = get_close_matches(name, known, n=1)
-    if near:
-        hint = f"Did you mean {near[0]}?"
-    elif known:
-        hint = f"Sites there: {', '.join(known)}."
-    else:
-        hint = (
-            "Write it there:\n    "
-            + name
-            + ":\n      host: NAME_IN_YOUR_SSH_CONFIG\n"
-            + ("      partition: PARTITION\n      time: 8:00:00")
-        )
-    raise RequestError(f"there is no site {name}.", where=files[-1], hint=hint)
+    raise RequestError(
+        f"there is no site {name}.",
+        where=site_files(beside)[-1],
+        hint=f"Did you mean {near[0]}?"
+        if near
+        else f"Sites there: {', '.join(known)}."
+        if known
+        else how_to_add(name),
+    )
+
+
+def how_to_add(name: str) -> str:
+    """What to write for a site called `name`, and where."""
+    return (
+        f"A computing centre is written into {site_files()[-1]}:\n"
+        f"    {name}:\n      host: NAME_IN_YOUR_SSH_CONFIG\n"
+        "      partition: PARTITION\n      time: 8:00:00"
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+    if not path.is_file():
+        return {}, {}
+    return read_yaml(path.read_text(encoding="utf-8-sig"), str(path))
 
 
 def _validate(name: str, values: Any, path: Path, lines: dict[KeyPath, int]) -> Site:
