@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from deepsynth.errors import DataError, RequestError
 from deepsynth.pages.manifest import CHARACTERS_PER_TOKEN, MANIFEST
 from deepsynth.pages.render.modes import Mode, mode_named
 from deepsynth.pages.render.settings import PageSettings, parse_degrade
+from deepsynth.report.page import data_url, render
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -198,15 +198,6 @@ def _opened(page: bytes) -> Image.Image:
 
 
 def _gallery(name: str, mode: Mode, shown: list[_Shown]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("deepsynth.pages", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     documents = [
         {
             "title": document.title,
@@ -215,17 +206,12 @@ def _gallery(name: str, mode: Mode, shown: list[_Shown]) -> str:
             "characters": len(document.text),
             "vision_tokens": len(document.pages) * mode.decoder_tokens,
             "text_tokens": len(document.text) // CHARACTERS_PER_TOKEN,
-            "pages": [_data_url(page) for page in document.pages],
+            "pages": [data_url(page) for page in document.pages],
         }
         for document in shown
     ]
-    template = environment.get_template("gallery.html")
-    return template.render(name=name, mode=mode, documents=documents)
-
-
-def _data_url(page: bytes) -> str:
-    kind = "png" if page.startswith(b"\x89PNG") else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(page).decode()}"
+    template = Path(__file__).with_name("gallery.html.j2")
+    return render(template, name=name, mode=mode, documents=documents)
 
 
 def _write_bytes(path: Path, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of a classifier's results: the confusion matrix and the training curve."""
+"""Picture of a classifier's results: the confusion matrix."""
 
 from __future__ import annotations
 
@@ -51,33 +51,6 @@ def draw_confusion(path: Path, matrix: np.ndarray, labels: Sequence[str]) -> Non
                     color="white" if shares[row, column] > 0.55 else INK,
                 )
     figure.colorbar(image, ax=axes, label="share of the true label", shrink=0.8)
-    figure.savefig(path, dpi=120, metadata={"Software": None})
-
-
-def draw_curve(path: Path, points: Sequence[dict[str, Any]]) -> None:
-    """Draw the training loss and the validation macro-F1 over the updates.
-
-    Args:
-        path: PNG to write.
-        points: Lines of `metrics.jsonl`.
-    """
-    figure = _figure_type()(figsize=(7.2, 3.2), layout="constrained")
-    axes = figure.add_subplot()
-    loss = [(p["update"], p["loss"]) for p in points if p.get("loss") is not None]
-    score = [
-        (p["update"], p["eval_macro_f1"]) for p in points if p.get("eval_macro_f1") is not None
-    ]
-    axes.plot(*zip(*loss, strict=True), color="#9fb3c8", lw=1, label="training loss")
-    axes.set_xlabel("updates")
-    axes.set_ylabel("loss")
-    axes.set_ylim(bottom=0)
-    right = axes.twinx()
-    right.plot(
-        *zip(*score, strict=True), color="#1d4ed8", marker="o", ms=4, label="validation macro-F1"
-    )
-    right.set_ylabel("macro-F1")
-    right.set_ylim(0, 1)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     figure.savefig(path, dpi=120, metadata={"Software": None})
 
 

@@ -19,11 +19,11 @@ from kraken.train import KrakenTrainer
 from kraken.train.blla import BLLASegmentationDataModule, BLLASegmentationModel
 
 from deepsynth import durable
-from deepsynth.checks.report import read_findings
 from deepsynth.families.htr.kraken.segmentation_data import read_pages
 from deepsynth.families.htr.kraken.training import quieten
 from deepsynth.families.htr.prepared import ground_truth_folder, htr_job, read_manifest
-from deepsynth.families.htr.report import draw_curve, headline, pages, percent, shown_settings
+from deepsynth.families.htr.report import headline, pages, validation_curve
+from deepsynth.report import page
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
 
@@ -99,26 +99,14 @@ def _number(value: Any) -> float | None:
 
 
 def _write_report(run: Run, final: dict[str, Any]) -> None:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = percent
-    page = environment.get_template("report_segmentation.html.j2").render(
-        name=run.path.name,
+    page.write_report(
+        run,
+        Path(__file__).with_name("report_segmentation.html.j2"),
         final=final,
         headline=headline(final),
         where=pages(final["pages"], final["measured_on"]),
-        curve=draw_curve(run.metrics(), "baseline_f1"),
-        findings=read_findings(run.path / "checks"),
-        settings=shown_settings(run.resolved.settings),
+        curve=validation_curve(run.metrics(), "baseline_f1"),
     )
-    durable.write_text(run.path / "report.html", page)
 
 
 if __name__ == "__main__":

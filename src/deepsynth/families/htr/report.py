@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepsynth import durable
-from deepsynth.checks.report import read_findings
-from deepsynth.job.job import Setting
+from deepsynth.report import page
+from deepsynth.report.curve import Series, draw_curve
 
 if TYPE_CHECKING:
     from deepsynth.families.htr.prepared import Manifest
@@ -22,7 +19,6 @@ _CURVES = {
     "cer": "character error rate on the validation pages",
     "baseline_f1": "F1 of the baselines on the validation pages",
 }
-_WIDTH, _HEIGHT, _MARGIN = 720, 220, 36
 
 
 def headline(final: dict[str, Any]) -> list[str]:
@@ -91,29 +87,21 @@ def write_report(
         worst: Positions in `lines` of those to show, in the order of their pictures.
         base: The same lines read by the base model, or none.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     from deepsynth.families.htr import scores
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = percent
     shown = [
         {
             "line": lines[index],
             "base": base[index] if base else None,
             "difference": scores.difference(lines[index].truth, lines[index].prediction),
-            "picture": _inline(run.path / "evaluation" / f"worst-{number:02d}.png"),
+            "picture": page.data_url(run.path / "evaluation" / f"worst-{number:02d}.png"),
         }
         for number, index in enumerate(worst)
     ]
-    page = environment.get_template("report.html.j2").render(
-        name=run.path.name,
+    page.write_report(
+        run,
+        Path(__file__).with_name("report.html.j2"),
+        percent=percent,
         final=final,
         where=_where(final),
         interval=interval,
@@ -122,55 +110,16 @@ def write_report(
         count_pages=pages,
         confusions=scores.confusions(lines)[:_CONFUSIONS],
         worst=shown,
-        curve=draw_curve(run.metrics()),
-        findings=read_findings(run.path / "checks"),
-        settings=shown_settings(run.resolved.settings),
+        curve=validation_curve(run.metrics(), "cer"),
     )
-    durable.write_text(run.path / "report.html", page)
 
 
-def shown_settings(settings: dict[str, Setting]) -> dict[str, Setting]:
-    """The settings, with folders of this machine cut down to their last part."""
-    return {
-        key: replace(setting, value=Path(setting.value).name)
-        if isinstance(setting.value, str) and Path(setting.value).is_absolute()
-        else setting
-        for key, setting in settings.items()
-    }
-
-
-def draw_curve(metrics: Sequence[dict[str, Any]], figure: str = "cer") -> dict[str, Any] | None:
-    """A figure on the validation pages after each pass, as points of an SVG line.
-
-    Each fold has its own line. None when there is nothing to draw.
-    """
+def validation_curve(metrics: Sequence[dict[str, Any]], figure: str) -> str:
+    """A figure on the validation pages after each pass; each fold has its own line."""
     curves: dict[str, list[tuple[float, float]]] = {}
     for point in metrics:
         if point.get(figure) is not None:
-            curves.setdefault(point["step"], []).append((point["epoch"], point[figure]))
-    curves = {name: points for name, points in curves.items() if len(points) > 1}
-    if not curves:
-        return None
-    last = max(epoch for points in curves.values() for epoch, _ in points)
-    top = max(0.01, *(min(1.0, value) for points in curves.values() for _, value in points))
-
-    def place(epoch: float, value: float) -> str:
-        x = _MARGIN + (epoch - 1) / max(1, last - 1) * (_WIDTH - 2 * _MARGIN)
-        y = _HEIGHT - _MARGIN - min(1.0, value) / top * (_HEIGHT - 2 * _MARGIN)
-        return f"{x:.1f},{y:.1f}"
-
-    return {
-        "width": _WIDTH,
-        "height": _HEIGHT,
-        "margin": _MARGIN,
-        "title": _CURVES[figure],
-        "last": int(last),
-        "top": percent(top),
-        "lines": [
-            " ".join(place(epoch, value) for epoch, value in points) for points in curves.values()
-        ],
-    }
-
-
-def _inline(picture: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+            curves.setdefault(point["step"], []).append((point["epoch"], min(1.0, point[figure])))
+    return draw_curve(
+        [Series(name, points) for name, points in curves.items()], x="passes", y=_CURVES[figure]
+    )

@@ -6,22 +6,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from deepsynth import durable
-from deepsynth.checks.report import read_findings
 from deepsynth.families.summarize.job import SummarizeJob
 from deepsynth.families.summarize.prepared import rows_of
 from deepsynth.families.summarize.summary_metrics import rouge, words
 from deepsynth.families.summarize.vlm_data import Page, PageSamples, decode_page
-from deepsynth.job.job import Setting
+from deepsynth.report import page as html
+from deepsynth.report.curve import Series, draw_curve
 from deepsynth.run.run import Run
 
 _THUMBNAIL = 640
@@ -62,18 +57,15 @@ def write_report(
         for index in range(count)
     ]
     curve = durable.read_json(run.path / "training" / "curve.json") or []
-    page = _render(
-        "report.html.j2",
-        name=run.path.name,
+    html.write_report(
+        run,
+        Path(__file__).with_name("report.html.j2"),
         final=final,
         rows=rows_of(run),
         gallery=gallery,
         experts=experts,
         curve=_curve(curve),
-        findings=read_findings(run.path / "checks"),
-        settings=_shown_settings(run),
     )
-    durable.write_text(run.path / "report.html", page)
 
 
 def write_preview(run: Run, samples: PageSamples, preview: dict[str, Any]) -> None:
@@ -85,8 +77,8 @@ def write_preview(run: Run, samples: PageSamples, preview: dict[str, Any]) -> No
         preview: As `check_mask` returns it.
     """
     pages = samples.read(0).pages
-    page = _render(
-        "preview.html.j2",
+    page = html.render(
+        Path(__file__).with_name("preview.html.j2"),
         p=preview,
         pages=[page_picture(page) for page in pages[:_PAGES_SHOWN]],
         more=max(0, len(pages) - _PAGES_SHOWN),
@@ -141,62 +133,19 @@ def page_picture(page: Page) -> str:
         (0, 0, image.width, min(image.height, max(bottom + margin, image.height // 3)))
     )
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    stream = io.BytesIO()
-    image.save(stream, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    return html.data_url_of(image)
 
 
 def _curve(points: list[dict[str, Any]]) -> str:
-    from matplotlib.figure import Figure
-
     def found(key: str) -> list[tuple[float, float]]:
         return [(p["update"], p[key]) for p in points if p.get(key) is not None]
 
-    figure = Figure(figsize=(8.4, 3.2), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    axes.set_xlabel("updates")
-    axes.set_ylabel("loss")
-    lines: list[Any] = []
-    for key, label, style, colour in (
-        ("loss", "training loss", "-", "#1d4ed8"),
-        ("eval_loss", "validation loss", "o-", "#d97706"),
-    ):
-        if points_of := found(key):
-            x, y = zip(*points_of, strict=True)
-            lines += axes.plot(x, y, style, label=label, markersize=3, color=colour)
-    if all(value > 0 for _, value in found("loss")):
-        axes.set_yscale("log")
-    if scores := found("eval_rougeL"):
-        right = axes.twinx()
-        right.set_ylabel("ROUGE-L")
-        right.set_ylim(0, 1)
-        x, y = zip(*scores, strict=True)
-        lines += right.plot(x, y, "s--", label="validation ROUGE-L", markersize=3, color="#047857")
-        right.spines["top"].set_visible(False)
-    axes.spines["top"].set_visible(False)
-    axes.grid(alpha=0.25)
-    axes.legend(handles=lines, frameon=False)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
-
-
-def _render(template: str, **values: Any) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return draw_curve(
+        [
+            Series("training loss", found("loss")),
+            Series("validation loss", found("eval_loss")),
+            Series("validation ROUGE-L", found("eval_rougeL"), share=True),
+        ],
+        x="updates",
+        y="loss",
     )
-    return environment.get_template(template).render(values)
-
-
-def _shown_settings(run: Run) -> dict[str, Setting]:
-    """The settings, with folders of this machine cut down to their last part."""
-    return {
-        key: replace(setting, value=Path(setting.value).name)
-        if isinstance(setting.value, str) and Path(setting.value).is_absolute()
-        else setting
-        for key, setting in run.resolved.settings.items()
-    }

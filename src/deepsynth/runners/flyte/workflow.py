@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 
 from deepsynth import __version__, durable
+from deepsynth.report.page import templates
 from deepsynth.run.run import Run
 from deepsynth.run.step import Plan, Step
 from deepsynth.runners.flyte.guide import GROUPS, TASKS, Group
@@ -70,31 +70,26 @@ def workflow_text(run: Run, steps: list[Step], settings: FlyteSettings, store: s
     if group and not set(group.steps) <= {step.name for step in steps}:
         group = None
     sources = sorted({source_parameter(name) for step in steps for name in step.sources})
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    environment.filters["py"] = repr
-    return environment.get_template("workflow.py.j2").render(
-        name=workflow_name(run),
-        run=run.path.name,
-        family=family,
-        deepsynth=__version__,
-        job=job_digest(run),
-        store=store,
-        concurrency=at_once(settings, here=store.startswith("file:")),
-        checkpoint_minutes=settings.checkpoint_minutes,
-        environment={"DO_NOT_TRACK": "1", "FLYTE_DISABLE_TELEMETRY": "1"},
-        version=CACHE_VERSION,
-        image=settings.image,
-        steps=texts,
-        group=_group_text(plan, group, texts) if group else None,
-        signature=", ".join(f"{name}: Dir" for name in sources),
-        calls=_calls(texts, group, plan),
+    return (
+        templates(Path(__file__).parent, html=False, py=repr)
+        .get_template("workflow.py.j2")
+        .render(
+            name=workflow_name(run),
+            run=run.path.name,
+            family=family,
+            deepsynth=__version__,
+            job=job_digest(run),
+            store=store,
+            concurrency=at_once(settings, here=store.startswith("file:")),
+            checkpoint_minutes=settings.checkpoint_minutes,
+            environment={"DO_NOT_TRACK": "1", "FLYTE_DISABLE_TELEMETRY": "1"},
+            version=CACHE_VERSION,
+            image=settings.image,
+            steps=texts,
+            group=_group_text(plan, group, texts) if group else None,
+            signature=", ".join(f"{name}: Dir" for name in sources),
+            calls=_calls(texts, group, plan),
+        )
     )
 
 

@@ -9,15 +9,11 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
 
+from deepsynth.report.page import templates
 from deepsynth.run.step import Plan, Step
 from deepsynth.runners.slurm.site import Site, SiteEnvironment, seconds
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 WARN_SECONDS = 180
 """How long before the end of an allocation Slurm warns; a step has 120 s to save itself."""
@@ -52,7 +48,7 @@ def batch_script(step: Step, site: Site, run_id: str) -> str:
     if site.host is None and not site.environments:
         environment, python = SiteEnvironment(), shlex.quote(sys.executable)
     return (
-        _templates()
+        templates(Path(__file__).parent, html=False)
         .get_template("step.sbatch.j2")
         .render(
             step=step,
@@ -92,7 +88,7 @@ def submit_script(plan: Plan, steps: Mapping[str, Sequence[int] | None], run_id:
             array = ranges(missing) if missing is not None else ""
             lines.append(shlex.join(["submit", step.name, array, *after]))
     return (
-        _templates()
+        templates(Path(__file__).parent, html=False)
         .get_template("submit.sh.j2")
         .render(run_id=run_id, lines=lines, job_prefix=job_name(run_id, ""))
     )
@@ -151,19 +147,4 @@ def _words(text: str, step: Step) -> str:
     parts = enumerate(filled.split("\0"))
     return (
         "".join(part if n % 2 else shlex.quote(part) if part else "" for n, part in parts) or "''"
-    )
-
-
-@cache
-def _templates() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    return Environment(
-        loader=PackageLoader("deepsynth.runners.slurm", ""),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        comment_start_string="{##",  # bash writes ${#array[@]}
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ from deepsynth.families.htr.ground_truth.pages import read_page, scan_folder
 from deepsynth.families.htr.job import HtrJob
 from deepsynth.families.htr.kraken.model_file import read_model
 from deepsynth.job.job import load_job
+from deepsynth.report.page import data_url_of, render
 
 if TYPE_CHECKING:
     from deepsynth.families.htr.lines.lines import PageImage
@@ -91,8 +90,6 @@ def write_gallery(
     Raises:
         DataError: No such folder, no XML file in it, or no transcribed line.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     pages: list[Page] = []
     for path in scan_folder(folder).documents:
         try:
@@ -112,15 +109,12 @@ def write_gallery(
         if opened is None or opened[0] is not page:
             opened = page, _open(page)
         rows.append(_row(folder, page, line, opened[1], height))
-    environment = Environment(
-        loader=FileSystemLoader([Path(__file__).parent, Path(__file__).parents[1]]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("gallery.html.j2").render(
-        name=folder.name, rows=rows, total=len(every), height=height
+    html = render(
+        Path(__file__).with_name("gallery.html.j2"),
+        name=folder.name,
+        rows=rows,
+        total=len(every),
+        height=height,
     )
     durable.write_text(target, html)
     return len(rows)
@@ -156,7 +150,5 @@ def _row(
     except LostLine as problem:
         return {**row, "problem": str(problem)}
     width = max(1, int(cut.width * height / cut.height))
-    stream = io.BytesIO()
-    cut.resize((width, height), Resampling.LANCZOS).save(stream, "PNG")
-    row["picture"] = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    row["picture"] = data_url_of(cut.resize((width, height), Resampling.LANCZOS))
     return row
