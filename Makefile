@@ -8,33 +8,46 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEMO := $(VENV)/.demo
 RUN_ARGS ?=
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-18s %s\n", $$1, $$2}'
 
-setup: $(READY) ## Make the environment in .venv from the lock file
+setup: $(READY) ## Make the developer's environment in .venv: all extras, pinned
 
+# What a demo needs is a part of it: after `make setup`, a demo installs nothing more.
+$(DEMO): EXTRAS := train,render,hub,htr
+$(DEMO): requirements.lock pyproject.toml
+	$(install)
+	@touch $(DEMO)
+
+$(READY): EXTRAS := train,render,hub,htr,storage,flyte,dev
 $(READY): requirements.lock pyproject.toml
+	$(install)
+	@touch $(DEMO) $(READY)
+
+define install
 	@test -n "$(PYTHON)" || \
 	  { echo "Python 3.11 or newer is needed; say which: make setup PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	  { echo "Python's venv module is missing: sudo apt-get install python3-venv" >&2; exit 2; }
+	@echo "Installing into $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV) (a few minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $(READY)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install -qq --no-compile "$$(grep '^uv==' requirements.lock)" || \
+	  echo "uv is not to be had here; pip installs, which takes longer."
+	@$(BIN)/python -P src/deepsynth/run/installer.py --constraint requirements.lock --editable '.[$(EXTRAS)]'
+endef
 
 demo: demo-tickets demo-articles demo-manuscript ## Run the three example jobs, from raw files to report
 
-demo-tickets: setup ## Sort customer tickets (offline)
+demo-tickets: $(DEMO) ## Sort customer tickets (offline)
 	@$(BIN)/deepsynth run examples/tickets/job.yaml $(RUN_ARGS)
 
-demo-articles: setup ## Summarise articles drawn as pages (offline)
+demo-articles: $(DEMO) ## Summarise articles drawn as pages (offline)
 	@$(BIN)/deepsynth run examples/articles/job.yaml $(RUN_ARGS)
 
-demo-manuscript: setup ## Read one hand, then learn another (makes Kraken's environment first)
+demo-manuscript: $(DEMO) ## Read one hand, then learn another (makes Kraken's environment first)
 	@$(BIN)/deepsynth setup htr
 	@$(BIN)/python examples/manuscript/make_pages.py
 	@$(BIN)/deepsynth run examples/manuscript/base.yaml --name manuscript-base $(RUN_ARGS)

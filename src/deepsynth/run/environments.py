@@ -16,11 +16,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from deepsynth import durable
 from deepsynth.errors import DeepSynthError, MissingDependency
+from deepsynth.run.installer import install
 
 
 @dataclass(frozen=True)
@@ -96,15 +98,15 @@ def managed_folder(name: str) -> Path:
 
 
 def build_managed(name: str, lock: Path, *, log: Path | None = None) -> Environment:
-    """Build (or find) the managed environment `name` from a pip requirements lock file.
+    """Build (or find) the managed environment `name` from a requirements lock file.
 
     Args:
         name: The environment.
         lock: Pinned requirements; its digest is recorded, and a changed lock rebuilds.
-        log: Where pip's output goes; the terminal when None.
+        log: Where the installer's output goes; the terminal when None.
 
     Raises:
-        DeepSynthError: pip failed; the log says why.
+        DeepSynthError: The installer failed; the log says why.
     """
     folder = managed_folder(name)
     wanted = durable.sha256_file(lock)
@@ -114,20 +116,13 @@ def build_managed(name: str, lock: Path, *, log: Path | None = None) -> Environm
         return Environment(name, str(python))
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    output = log.open("ab") if log else None
-    try:
-        for argv in (
-            [sys.executable, "-m", "venv", str(folder)],
-            [str(python), "-m", "pip", "install", "--no-input", "-r", str(lock)],
-        ):
-            if subprocess.run(argv, stdout=output, stderr=output, check=False).returncode:
-                raise DeepSynthError(
-                    f"the environment {name} could not be installed.",
-                    where=log or folder,
-                    hint="Read what pip said, then run the same command again.",
-                )
-    finally:
-        if output:
-            output.close()
+    made = subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=False)
+    with log.open("ab") if log else nullcontext() as output:
+        if made.returncode or install(python, [f"-r {lock}"], output=output):
+            raise DeepSynthError(
+                f"the environment {name} could not be installed.",
+                where=log or folder,
+                hint="Read what the installer said, then run the same command again.",
+            )
     durable.write_json(folder / "complete.json", {"lock": wanted})
     return get_environment(name)

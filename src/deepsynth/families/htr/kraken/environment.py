@@ -24,14 +24,14 @@ _SHIM_MODULE = "deepsynth_torchvision_shim"
 def setup_htr(*, log: Path | None = None) -> Environment:
     """Build the environment, or bring an existing one up to date; safe to call again.
 
-    pip's own settings are honoured: to install a torch for CPUs only, point `PIP_FIND_LINKS` or
-    `PIP_EXTRA_INDEX_URL` at a place that has one.
+    pip's settings are honoured: to take torch from a place of your own, point `PIP_FIND_LINKS` or
+    `PIP_EXTRA_INDEX_URL` at it.
 
     Args:
-        log: Where pip's output goes; the terminal when None.
+        log: Where the installer's output goes; the terminal when None.
 
     Raises:
-        DeepSynthError: pip failed, or Kraken cannot be imported afterwards.
+        DeepSynthError: The installer failed, or Kraken cannot be imported afterwards.
     """
     environment = build_managed(NAME, LOCK, log=log)
     packages = _site_packages(managed_folder(NAME))
