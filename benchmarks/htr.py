@@ -37,10 +37,9 @@ sys.path.insert(0, str(ROOT))
 from examples.manuscript.make_pages import demo_font, write_pages  # noqa: E402
 
 from deepsynth import durable  # noqa: E402
-from deepsynth.families import get_family  # noqa: E402
+from deepsynth.families import get_family, load_job  # noqa: E402
 from deepsynth.families.htr.ground_truth.pages import read_page, scan_folder  # noqa: E402
 from deepsynth.families.htr.prepared import read_manifest  # noqa: E402
-from deepsynth.job.job import load_job  # noqa: E402
 from deepsynth.run.environments import managed_folder  # noqa: E402
 from deepsynth.run.run import Run  # noqa: E402
 from deepsynth.runners.local import LocalRunner  # noqa: E402
@@ -170,7 +169,7 @@ def train_on(folder: Path, model: Path, pages: int, rounds: int) -> dict[str, An
             for split in ("train", "validation")
         }
         (folder / "e.txt").write_text(data["validation"] + "\n")
-        chosen = run.resolved.settings
+        chosen = run.settings
         same = ["-B", str(chosen["train.batch_size"].value)]
         same += ["-r", str(chosen["train.learning_rate"].value)]
         for way, extra in (("ketos", []), ("ketos, our settings", same)):

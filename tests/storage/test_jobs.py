@@ -11,8 +11,7 @@ import yaml
 from examples.manuscript.make_pages import demo_font, write_pages
 
 from deepsynth import durable, storage
-from deepsynth.families import get_family
-from deepsynth.job.job import load_job
+from deepsynth.families import get_family, load_job
 from deepsynth.run import receipts
 from deepsynth.run.execution import execute
 from deepsynth.run.run import Run

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deepsynth.cli import run_command
-from deepsynth.job.job import load_job
+from deepsynth.families import load_job
 from deepsynth.verbs import work
 
 

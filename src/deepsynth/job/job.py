@@ -1,6 +1,6 @@
 """Job: one YAML file that says what to do, read strictly and resolved completely.
 
-A family describes its settings as a pydantic model that derives from `Job`. Loading goes
+A family describes its settings as a pydantic model that derives from `Job`. Reading goes
 `file -> overrides -> typed job -> presets -> ResolvedJob`, and every value keeps where it came
 from and why, which is what `resolved.yaml` in a run folder shows.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -54,6 +54,10 @@ class Job(Section):
         lt=2**32,
         description="Seed of everything random: splits, weights, data order.",
     )
+
+
+AnyJob = TypeVar("AnyJob", bound=Job)
+"""The type of job of some family."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +104,6 @@ class ResolvedJob:
         head = "# Every value of this run: what it is, where it came from, and why.\n"
         return head + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=100)
 
-    @classmethod
-    def from_yaml(cls, resolved: str, text: str, name: str, job_type: type[Job]) -> ResolvedJob:
-        """Read back what `to_yaml` wrote."""
-        settings = dict(_read_entries(yaml.safe_load(resolved), ()))
-        values = _nest({key: setting.value for key, setting in settings.items()})
-        return cls(job_type.model_validate(values), settings, text, name)
-
     def with_recommendations(self, recommended: Iterable[Recommendation]) -> ResolvedJob:
         """Fill the settings that are still open (None by default) with a preset's values."""
         settings = dict(self.settings)
@@ -117,16 +114,29 @@ class ResolvedJob:
                 settings[advice.key] = Setting(advice.value, known.origin, known.where, why)
             elif known.value is None and (advice.pins or known.origin == "default"):
                 settings[advice.key] = Setting(advice.value, "preset", why=advice.why)
-        values = _nest({key: setting.value for key, setting in settings.items()})
-        return ResolvedJob(type(self.job).model_validate(values), settings, self.text, self.name)
+        return ResolvedJob(typed_job(type(self.job), settings), settings, self.text, self.name)
 
 
-def load_job(path: Path, overrides: Iterable[str] = ()) -> ResolvedJob:
+def read_settings(resolved: str) -> dict[str, Setting]:
+    """Read back what `ResolvedJob.to_yaml` wrote."""
+    return dict(_read_entries(yaml.safe_load(resolved), ()))
+
+
+def typed_job(job_type: type[AnyJob], settings: Mapping[str, Setting]) -> AnyJob:
+    """The job with these values."""
+    return job_type.model_validate(_nest({key: s.value for key, s in settings.items()}))
+
+
+def read_job(
+    path: Path, overrides: Iterable[str], type_of: Callable[[object, str], type[Job]]
+) -> ResolvedJob:
     """Read a job file and apply `key=value` overrides; presets are the family's, applied later.
 
     Args:
         path: The YAML file.
         overrides: Like `train.epochs=3`; the value is read as it would be in the file.
+        type_of: Gives the type of the job for what `family:` says and the place where it says so
+            (None and the file where it says nothing), or raises `JobError`.
 
     Raises:
         JobError: With file and line, what is wrong, and what was probably meant.
@@ -143,7 +153,8 @@ def load_job(path: Path, overrides: Iterable[str] = ()) -> ResolvedJob:
         key = _apply_override(values, override)
         origins = {known: o for known, o in origins.items() if known[: len(key)] != key}
         origins |= dict.fromkeys(_keys_at(values, key), Setting(None, "flag", override))
-    job_type = _job_type(values, path, lines)
+    line = lines.get(("family",))
+    job_type = type_of(values.get("family"), f"{path}:{line}" if line else str(path))
     job = validate_job(job_type, values, path, origins)
     folder = path.resolve().parent
     placed = _with_paths(job, lambda value, mark: _place(value, folder, mark))
@@ -194,27 +205,6 @@ def _read_text(path: Path) -> str:
         raise JobError("this is not a text file in UTF-8, so it is no job.", where=path) from None
     except OSError as error:
         raise JobError(f"cannot be read: {error.strerror}.", where=path) from None
-
-
-def _job_type(values: Mapping[str, Any], path: Path, lines: Mapping[KeyPath, int]) -> type[Job]:
-    from deepsynth.families import family_names, get_family
-
-    name = values.get("family")
-    if name is None:
-        raise JobError(
-            "the job does not say its family.",
-            where=path,
-            hint=f"Add a line `family: NAME`; one of: {', '.join(family_names())}.",
-        )
-    if name not in family_names():
-        place = f"{path}:{lines[('family',)]}" if ("family",) in lines else path
-        near = get_close_matches(str(name), family_names(), n=1)
-        raise JobError(
-            f"family {name!r} is not known.",
-            where=place,
-            hint=f"Did you mean {near[0]}?" if near else f"One of: {', '.join(family_names())}.",
-        )
-    return get_family(name).job_type
 
 
 def _apply_override(values: dict[str, Any], override: str) -> KeyPath:

@@ -69,7 +69,7 @@ def write_report(run: Run, template: Path, **values: Any) -> None:
         template,
         name=run.path.name,
         findings=read_findings(run.path / "checks"),
-        settings=shown_settings(run.resolved.settings),
+        settings=shown_settings(run.settings),
         **values,
     )
     durable.write_text(run.path / "report.html", page)

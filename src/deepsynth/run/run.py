@@ -29,11 +29,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from deepsynth import durable
 from deepsynth.errors import RunError
-from deepsynth.job.job import ResolvedJob
+from deepsynth.job.job import AnyJob, ResolvedJob, Setting, read_settings, typed_job
 from deepsynth.run.step import Plan, Step
 
 COPIES = "DEEPSYNTH_COPIES"
@@ -108,20 +106,18 @@ class Run:
         return cls(path)
 
     @cached_property
-    def resolved(self) -> ResolvedJob:
-        """The job with the origin of each value."""
-        from deepsynth.families import family_names, get_family
+    def settings(self) -> dict[str, Setting]:
+        """Every value of the job by its dotted name, with its origin and reason."""
+        return read_settings((self.path / "resolved.yaml").read_text(encoding="utf-8"))
 
-        text = (self.path / "resolved.yaml").read_text(encoding="utf-8")
-        family = yaml.safe_load(text)["family"]["value"]
-        if family not in family_names():
-            raise RunError(f"this run is of a family not known here: {family}.", where=self.path)
-        return ResolvedJob.from_yaml(
-            text,
-            (self.path / "job.yaml").read_text(encoding="utf-8"),
-            self.path.name,
-            get_family(family).job_type,
-        )
+    @property
+    def family(self) -> str:
+        """Name of the family of the job."""
+        return self.settings["family"].value
+
+    def job(self, job_type: type[AnyJob]) -> AnyJob:
+        """The job, typed; one of any family is had from `families.job_of`."""
+        return typed_job(job_type, self.settings)
 
     @cached_property
     def plan(self) -> Plan:

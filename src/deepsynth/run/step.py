@@ -6,7 +6,7 @@ lets families with clashing dependencies live in separate environments.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -51,12 +51,27 @@ class Step(Section):
     )
     array: int = Field(default=1, ge=1, description="Elements of a sharded step.")
     resources: Resources = Field(default_factory=Resources)
+    task: str = Field(
+        default="", description="Name pipelines know it by, where that is not NAME_step."
+    )
+
+
+class StepGroup(Section):
+    """Steps that pipelines also know as one task, with results of their own."""
+
+    task: str
+    title: str = Field(description="What it does, for people.")
+    steps: list[str] = Field(min_length=1, description="The steps it calls, in order.")
+    results: list[tuple[str, str, Literal["Dir", "File"]]] = Field(
+        description="Step, path in what the step made, and type of each result."
+    )
 
 
 class Plan(Section):
     """The steps of a run, in an order in which they can be done."""
 
     steps: list[Step]
+    group: StepGroup | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Plan:

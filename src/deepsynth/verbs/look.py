@@ -186,7 +186,7 @@ def compare(
             hint=f"Finish it: deepsynth run --resume {unfinished[0]}",
         )
     figures = [_flat(run.final_metrics() or {}) for run in opened]
-    settings = [{k: s.value for k, s in run.resolved.settings.items()} for run in opened]
+    settings = [{k: s.value for k, s in run.settings.items()} for run in opened]
     differing = [
         key
         for key in dict.fromkeys(key for found in settings for key in found)

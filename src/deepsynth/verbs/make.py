@@ -12,7 +12,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from deepsynth.errors import RequestError
-from deepsynth.families import family_names, get_family
+from deepsynth.families import family_names, family_of, get_family
 from deepsynth.run.run import Run
 
 
@@ -102,7 +102,7 @@ def predict(
     opened = Run.open(run)
     if not text and file is None:
         raise RequestError("there is nothing to predict.", hint='Give --text "..." or --file FILE.')
-    family = get_family(opened.resolved.job.family)
+    family = family_of(opened)
     for answer in family.predict(opened, text or [], file):
         line = json.dumps(answer, ensure_ascii=False) if as_json else family.show(answer)
         sys.stdout.write(line + "\n")

@@ -28,8 +28,8 @@ from deepsynth.errors import (
     RunError,
     StepFailed,
 )
-from deepsynth.families import Family, get_family
-from deepsynth.job.job import ResolvedJob, load_job, setting_names
+from deepsynth.families import Family, family_of, get_family, load_job
+from deepsynth.job.job import ResolvedJob, setting_names
 from deepsynth.run.execution import raise_stopped
 from deepsynth.run.run import Run, is_run
 from deepsynth.runners import Runner, get_runner, on_help, runner_of
@@ -292,7 +292,7 @@ def _refuse_overrides(target: Path, overrides: tuple[str, ...]) -> None:
 
 
 def _refuse_other_job(existing: Run, resolved: ResolvedJob) -> None:
-    theirs, ours = existing.resolved.settings, resolved.settings
+    theirs, ours = existing.settings, resolved.settings
     for key in dict.fromkeys([*theirs, *ours]):
         there = theirs[key].value if key in theirs else None
         here = ours[key].value if key in ours else None
@@ -362,7 +362,7 @@ def _print_result(run: Run) -> None:
     console = Console(highlight=False, file=sys.stdout)
     final = run.final_metrics()
     if final is not None:
-        for line in get_family(run.resolved.job.family).headline(final):
+        for line in family_of(run).headline(final):
             console.print(line, markup=False)
     report = run.path / "report.html"
     console.print(f"Run: {run.path}", soft_wrap=True, markup=False)

@@ -14,9 +14,8 @@ import pytest
 from deepsynth.checks import Severity
 from deepsynth.checks.report import read_findings
 from deepsynth.errors import DataError, DeepSynthError, JobError, ModelError
-from deepsynth.families import get_family
+from deepsynth.families import get_family, load_job
 from deepsynth.families.summarize import check, prepare
-from deepsynth.job.job import load_job
 from deepsynth.run.run import Run
 from tests.support.pages import SUMMARIES, TEXTS, page, save_llava
 

@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 
 from deepsynth.errors import DataError, JobError, RequestError
-from deepsynth.families import get_family
+from deepsynth.families import get_family, load_job
 from deepsynth.families.summarize.job import Data
 from deepsynth.families.summarize.prepare import main
 from deepsynth.families.summarize.prepared import read_samples, rows_of
 from deepsynth.families.summarize.sources import fetched_rows
 from deepsynth.hub.account import Account, dataset_repo_name
 from deepsynth.hub.publish import publish
-from deepsynth.job.job import load_job
 from deepsynth.run.run import Run
 from tests.families.summarize.test_prepare import texts, write
 from tests.servers.hub import StandIn
@@ -96,8 +95,8 @@ def test_an_address_is_pinned_and_only_the_shards_needed_travel(
     ((place, _),) = run.plan.step("prepare").settings["places"]
     sha = place.removeprefix(f"{repo}@")
     assert len(sha) == 40
-    assert run.resolved.settings["data.hub"].where == "job.yaml:1"
-    assert run.resolved.settings["data.revision"].value == sha
+    assert run.settings["data.hub"].where == "job.yaml:1"
+    assert run.settings["data.revision"].value == sha
     place = tmp_path / "few"
     place.mkdir()
     few = make_run(place, {"hub": repo, "revision": sha, "max_train_samples": 20})
@@ -122,7 +121,7 @@ def test_an_address_is_pinned_and_only_the_shards_needed_travel(
     again = tmp_path / "again"
     again.mkdir()
     same = make_run(again, {"hub": f"{repo}@main", "max_train_samples": 20})
-    assert same.resolved.settings["data.revision"].value == sha
+    assert same.settings["data.revision"].value == sha
     assert hub.log() == []
 
 

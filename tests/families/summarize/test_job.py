@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from deepsynth.errors import DataError, DeepSynthError, JobError, ModelError, RequestError
-from deepsynth.families import get_family
+from deepsynth.families import get_family, load_job
 from deepsynth.families.summarize.cli import job_text
 from deepsynth.families.summarize.rescore import check_same_loss, check_same_outputs
-from deepsynth.job.job import ResolvedJob, load_job
+from deepsynth.job.job import ResolvedJob
 
 ARTICLES = Path("examples/articles/articles.jsonl").resolve()
 

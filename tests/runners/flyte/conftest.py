@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from deepsynth import durable
-from deepsynth.families import get_family
-from deepsynth.job.job import load_job
+from deepsynth.families import get_family, load_job
 from deepsynth.run import receipts
 from deepsynth.run.run import Run
 from deepsynth.run.step import Plan, Step

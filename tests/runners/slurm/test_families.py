@@ -10,8 +10,7 @@ import pytest
 import yaml
 from examples.manuscript.make_pages import demo_font, write_pages
 
-from deepsynth.families import family_names, get_family
-from deepsynth.job.job import load_job
+from deepsynth.families import family_names, get_family, load_job
 from deepsynth.run.environments import managed_folder
 from deepsynth.run.receipts import has_receipt
 from deepsynth.run.run import Run

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from deepsynth.families import Family
 from deepsynth.families.classify.job import ClassifyJob
+from deepsynth.families.family import Family, Metric
 from deepsynth.job.job import Recommendation, ResolvedJob, is_place
 from deepsynth.job.presets import recommend
-from deepsynth.run.step import Plan, Resources, Step
+from deepsynth.run.step import Plan, Resources, Step, StepGroup
 
 if TYPE_CHECKING:
     from deepsynth.run.run import Run
@@ -65,6 +65,7 @@ def _plan(resolved: ResolvedJob) -> Plan:
             Step(
                 name="prepare",
                 title="Preparing the data",
+                task="download_dataset",
                 argv=_argv("prepare"),
                 sources={"data": job.data.path} if job.data.path else {},
                 outputs=["data"],
@@ -76,6 +77,7 @@ def _plan(resolved: ResolvedJob) -> Plan:
             Step(
                 name="check",
                 title="Checking data, budget and learning",
+                task="tokenize_dataset",
                 argv=_argv("check"),
                 after=["prepare"],
                 sources=sources,
@@ -105,7 +107,18 @@ def _plan(resolved: ResolvedJob) -> Plan:
                 settings={"seed": job.seed, "evaluation": values["evaluation"]},
                 resources=training,
             ),
-        ]
+        ],
+        group=StepGroup(
+            task="train_and_eval",
+            title="Train and evaluate: the model, its figures (metrics.json), the confusion "
+            "matrix.",
+            steps=["train", "evaluate"],
+            results=[
+                ("train", "model", "Dir"),
+                ("evaluate", "metrics.json", "File"),
+                ("evaluate", "evaluation/confusion_matrix.png", "File"),
+            ],
+        ),
     )
 
 
@@ -148,4 +161,5 @@ FAMILY = Family(
     predict=_predict,
     show=_show,
     template=HERE / "template",
+    metrics=(Metric("macro_f1", "macro-F1", "higher"), Metric("accuracy", "accuracy", "higher")),
 )

@@ -255,7 +255,7 @@ def check_training(
 
 def main(run: Run) -> None:
     """Check the prepared data of a run against its job."""
-    job = cast(ClassifyJob, run.resolved.job)
+    job = run.job(ClassifyJob)
     labels = read_labels(run)
     splits = {name: read_split(run, name) for name in ("train", "validation", "test")}
     findings = read_findings(run.path / "data")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +82,7 @@ def confident_mistakes(
 
 def main(run: Run) -> None:
     """Score the model of a run on its test split and write the report."""
-    job = cast(ClassifyJob, run.resolved.job)
+    job = run.job(ClassifyJob)
     labels = read_labels(run)
     test, train = read_split(run, "test"), read_split(run, "train")
     model, tokenizer, settings = load_trained(model_folder(run))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from deepsynth.checks.report import refuse_errors
 from deepsynth.data.columns import find_text_column
@@ -32,7 +32,7 @@ def predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[
         ModelError: The run has no model yet.
         DataError: The file cannot be read.
     """
-    job = cast(ClassifyJob, run.resolved.job)
+    job = run.job(ClassifyJob)
     wanted = [*texts, *(read_texts(file, job) if file else [])]
     model, tokenizer, settings = load_trained(model_folder(run))
     if not wanted:

@@ -252,7 +252,7 @@ def write_prepared(prepared: Prepared, folder: Path, source: str) -> dict[str, A
 
 def main(run: Run) -> None:
     """Prepare the data of a run."""
-    job = cast(ClassifyJob, run.resolved.job)
+    job = run.job(ClassifyJob)
     step = run.plan.step("prepare")
     path = run.source(step, "data") if "data" in step.sources else None
     tables, commit = read_source(job.data, path)

@@ -215,7 +215,7 @@ def main(run: Run) -> None:
     # The run shows its own progress; the library's bars and advice would fill the log.
     disable_progress_bar()
     set_verbosity_error()
-    job = cast(ClassifyJob, run.resolved.job)
+    job = run.job(ClassifyJob)
     switch = StopSwitch().install()
     labels = read_labels(run)
     splits = {name: read_split(run, name) for name in ("train", "validation", "test")}

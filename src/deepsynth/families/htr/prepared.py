@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from deepsynth import durable
 from deepsynth.families.htr.ground_truth.splits import SplitName
@@ -90,4 +90,4 @@ def base_model(run: Run, step: str) -> Path | None:
 
 def htr_job(run: Run) -> HtrJob:
     """The run's job."""
-    return cast(HtrJob, run.resolved.job)
+    return run.job(HtrJob)

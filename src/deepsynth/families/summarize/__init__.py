@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from deepsynth.families import Family
+from deepsynth.families.family import Family, Metric
 from deepsynth.families.summarize.job import SummarizeJob
 from deepsynth.job.job import Recommendation, ResolvedJob, is_place
 from deepsynth.run.step import Plan, Resources, Step
@@ -190,4 +190,5 @@ FAMILY = Family(
     predict=_predict,
     show=_show,
     template=HERE / "template",
+    metrics=(Metric("rougeL", "ROUGE-L", "higher"),),
 )

@@ -6,8 +6,6 @@ error finding ends the run, since training would be wasted.
 
 from __future__ import annotations
 
-from typing import cast
-
 from deepsynth.checks import Finding, Severity
 from deepsynth.checks.ledger import check_ledger
 from deepsynth.checks.report import (
@@ -85,7 +83,7 @@ def check_budget(
 
 def main(run: Run) -> None:
     """Check the prepared pages of a run against its job and model."""
-    job = cast(SummarizeJob, run.resolved.job)
+    job = run.job(SummarizeJob)
     findings = read_findings(run.path / "data")
     splits = {
         name: samples

@@ -10,7 +10,7 @@ import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from deepsynth import durable
 from deepsynth.errors import DataError
@@ -52,7 +52,7 @@ class Judge:
 
     def __init__(self, run: Run, samples: PageSamples, count: int, models: int) -> None:
         self._run = run
-        self._job = cast(SummarizeJob, run.resolved.job)
+        self._job = run.job(SummarizeJob)
         self._samples = samples
         self._count = count
         self._total = count * models
@@ -110,7 +110,7 @@ class Judge:
 
 def main(run: Run) -> None:
     """Score the model of a run and write the report."""
-    job = cast(SummarizeJob, run.resolved.job)
+    job = run.job(SummarizeJob)
     samples, split = _evaluated(run, job)
     count = min(job.evaluation.max_samples, len(samples))
     config = start_config(run, "evaluate")

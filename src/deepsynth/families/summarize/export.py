@@ -5,7 +5,7 @@ The next step scores adapter and merged model in a fresh process and refuses the
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from deepsynth import durable
 from deepsynth.errors import StepFailed
@@ -19,7 +19,7 @@ def main(run: Run) -> None:
     """Merge the adapter of a run."""
     import torch
 
-    job = cast(SummarizeJob, run.resolved.job)
+    job = run.job(SummarizeJob)
     adapter = run.path / "model" / "adapter"
     target = run.path / "model" / "merged"
     if job.lora.quantize == "nf4":

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import cast
 
 from deepsynth.errors import Stopped
 from deepsynth.families.summarize.job import SummarizeJob
@@ -22,7 +21,7 @@ def main(run: Run) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
-    job = cast(SummarizeJob, run.resolved.job)
+    job = run.job(SummarizeJob)
     os.environ.pop(LIFELINE, None)
     training = ["-m", "deepsynth.families.summarize.train", str(run.path)]
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from deepsynth.errors import JobError, ModelError
 from deepsynth.families.summarize.adapters import load_adapter
@@ -44,7 +44,7 @@ def check_model_name(job: SummarizeJob) -> None:
 
 def start_config(run: Run, step: str) -> TrainerConfig:
     """The job's training settings with the model as it is found on this machine."""
-    job = cast(SummarizeJob, run.resolved.job)
+    job = run.job(SummarizeJob)
     name = str(run.path / "base") if job.is_scratch else model_source(run, step)
     return job.trainer_config(name)
 

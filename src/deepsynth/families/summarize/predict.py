@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from deepsynth.errors import DataError
 from deepsynth.families.summarize.job import SummarizeJob
@@ -34,7 +34,7 @@ def predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[
         ModelError: The run has no model yet.
         DataError: The file cannot be read, or a text cannot be drawn.
     """
-    job = cast(SummarizeJob, run.resolved.job)
+    job = run.job(SummarizeJob)
     folders = exported(run)
     documents: list[tuple[str, list[Any]]] = [
         (text[:80], draw(text, job, f"text {number}")) for number, text in enumerate(texts, 1)

@@ -12,7 +12,6 @@ import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 from deepsynth import durable
 from deepsynth.checks import Finding, Severity
@@ -145,7 +144,7 @@ def bring(
 
 def main(run: Run) -> None:
     """Prepare the data of a run, and its model if that is made from scratch."""
-    job = cast(SummarizeJob, run.resolved.job)
+    job = run.job(SummarizeJob)
     step = run.plan.step("prepare")
     target = run.path / "data"
     target.mkdir(exist_ok=True)

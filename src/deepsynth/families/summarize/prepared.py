@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from deepsynth import durable
 from deepsynth.errors import DataError, ModelError
@@ -49,7 +49,7 @@ def rows_of(run: Run) -> dict[str, int]:
 
 def model_source(run: Run, step: str) -> str:
     """The model the job starts from, where it is on this machine."""
-    job = cast(SummarizeJob, run.resolved.job)
+    job = run.job(SummarizeJob)
     plan = run.plan.step(step)
     return str(run.source(plan, "model")) if "model" in plan.sources else job.model
 

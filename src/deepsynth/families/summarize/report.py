@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from deepsynth import durable
 from deepsynth.families.summarize.job import SummarizeJob
@@ -42,7 +42,7 @@ def write_report(
         untrained: By the model before training; empty when it was not asked.
         experts: The expert-usage report.
     """
-    job = cast(SummarizeJob, run.resolved.job)
+    job = run.job(SummarizeJob)
     count = min(job.evaluation.gallery, len(written))
     gallery = [
         {

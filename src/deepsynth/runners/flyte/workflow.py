@@ -12,8 +12,7 @@ import yaml
 from deepsynth import __version__, durable
 from deepsynth.report.page import templates
 from deepsynth.run.run import Run
-from deepsynth.run.step import Plan, Step
-from deepsynth.runners.flyte.guide import GROUPS, TASKS, Group
+from deepsynth.run.step import Plan, Step, StepGroup
 from deepsynth.runners.flyte.layout import makers, parameter, source_parameter
 from deepsynth.runners.flyte.settings import FlyteSettings, StepNeeds, at_once
 
@@ -64,9 +63,9 @@ def write_workflow(run: Run, steps: list[Step], settings: FlyteSettings, store: 
 
 def workflow_text(run: Run, steps: list[Step], settings: FlyteSettings, store: str) -> str:
     """The text of the Flyte module of a run."""
-    plan, family = run.plan, family_of(run)
-    texts = [_step_text(plan, step, family, settings) for step in steps]
-    group = GROUPS.get(family)
+    plan = run.plan
+    texts = [_step_text(plan, step, settings) for step in steps]
+    group = plan.group
     if group and not set(group.steps) <= {step.name for step in steps}:
         group = None
     sources = sorted({source_parameter(name) for step in steps for name in step.sources})
@@ -76,7 +75,7 @@ def workflow_text(run: Run, steps: list[Step], settings: FlyteSettings, store: s
         .render(
             name=workflow_name(run),
             run=run.path.name,
-            family=family,
+            family=run.family,
             deepsynth=__version__,
             job=job_digest(run),
             store=store,
@@ -93,17 +92,12 @@ def workflow_text(run: Run, steps: list[Step], settings: FlyteSettings, store: s
     )
 
 
-def family_of(run: Run) -> str:
-    """The family of a run's job."""
-    return yaml.safe_load((run.path / "job.yaml").read_text(encoding="utf-8-sig"))["family"]
-
-
 def workflow_name(run: Run) -> str:
     """Name of the tasks' environments: of the family, so that all its jobs share one cache.
 
     What tells jobs apart is the version, and the key of each step.
     """
-    return f"deepsynth-{family_of(run)}"
+    return f"deepsynth-{run.family}"
 
 
 def job_digest(run: Run) -> str:
@@ -134,14 +128,14 @@ def version_of(run: Run) -> str:
     return "-".join(parts)
 
 
-def _step_text(plan: Plan, step: Step, family: str, settings: FlyteSettings) -> StepText:
+def _step_text(plan: Plan, step: Step, settings: FlyteSettings) -> StepText:
     given = [(source_parameter(name), "Dir") for name in sorted(step.sources)]
     given += [
         (parameter(maker.name), "list[Dir]" if maker.array > 1 else "Dir")
         for maker in makers(plan, step)
     ]
     index = step.array > 1
-    task = TASKS.get(family, {}).get(step.name, f"{parameter(step.name)}_step")
+    task = step.task or f"{parameter(step.name)}_step"
     passed = "".join(f", {name}={name}" for name, _ in given)
     needs = settings.needs(step)
     gpu = needs.gpu or ""
@@ -163,7 +157,7 @@ def _step_text(plan: Plan, step: Step, family: str, settings: FlyteSettings) -> 
     )
 
 
-def _calls(steps: list[StepText], group: Group | None, plan: Plan) -> list[str]:
+def _calls(steps: list[StepText], group: StepGroup | None, plan: Plan) -> list[str]:
     lines: list[str] = []
     for step in steps:
         if group is None or step.name not in group.steps:
@@ -176,7 +170,7 @@ def _calls(steps: list[StepText], group: Group | None, plan: Plan) -> list[str]:
     return lines
 
 
-def _outside(plan: Plan, group: Group) -> list[tuple[str, str]]:
+def _outside(plan: Plan, group: StepGroup) -> list[tuple[str, str]]:
     """What the steps of a group need of others, as parameters."""
     found: dict[str, str] = {}
     for name in group.steps:
@@ -188,7 +182,7 @@ def _outside(plan: Plan, group: Group) -> list[tuple[str, str]]:
     return sorted(found.items())
 
 
-def _group_text(plan: Plan, group: Group, steps: list[StepText]) -> dict[str, Any]:
+def _group_text(plan: Plan, group: StepGroup, steps: list[StepText]) -> dict[str, Any]:
     inside = [step for step in steps if step.name in group.steps]
     return {
         "task": group.task,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from deepsynth import durable
 from deepsynth.errors import DataError, RequestError
+from deepsynth.families import load_job
 from deepsynth.families.htr.ground_truth.images import open_image
 from deepsynth.families.htr.ground_truth.model import Line, NotGroundTruth, Page
 from deepsynth.families.htr.ground_truth.pages import read_page, scan_folder
 from deepsynth.families.htr.job import HtrJob
 from deepsynth.families.htr.kraken.model_file import read_model
-from deepsynth.job.job import load_job
 from deepsynth.report.page import data_url_of, render
 
 if TYPE_CHECKING:

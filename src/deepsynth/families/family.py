@@ -1,0 +1,154 @@
+"""Family: everything the house knows about a kind of model. Outside its folder nobody names one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from deepsynth.checks.finding import Finding
+from deepsynth.job.job import Job, Recommendation, ResolvedJob, with_local_copies
+from deepsynth.run.environments import Environment
+from deepsynth.run.step import Plan
+
+if TYPE_CHECKING:
+    from cyclopts import Group
+
+    from deepsynth.run.run import Run
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure that says how good a model is.
+
+    Attributes:
+        key: Its place in `metrics.json`, with dots between levels: `macro_f1`, `test.cer`.
+        title: As people write it: `macro-F1`.
+        better: Whether more of it is better, or less.
+    """
+
+    key: str
+    title: str
+    better: Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What the card of a published model says of it besides figures and settings.
+
+    Attributes:
+        task: The Hub's `pipeline_tag`, such as `text-classification`.
+        library: The Hub's `library_name`, such as `transformers`.
+        purpose: What it does, to follow "It": `puts a short text into one of ...`.
+        loading: Python that loads it; `{repo}` and `{base}` stand for the Hub names of the model
+            and of the one it started from.
+    """
+
+    task: str
+    library: str
+    purpose: str
+    loading: str
+
+
+@dataclass(frozen=True)
+class ManagedEnvironment:
+    """An environment of its own, for a family whose dependencies clash with those of others.
+
+    Attributes:
+        name: As its steps name it; `deepsynth setup NAME` installs it.
+        title: What becomes ready with it: `Kraken`.
+        lock: Pinned requirements, also installed at computing centres.
+        setup: Builds it here, or brings it up to date; safe to call again.
+        probe: What `deepsynth doctor` says of it on this machine; takes a moment at most.
+    """
+
+    name: str
+    title: str
+    lock: Path
+    setup: Callable[[], Environment]
+    probe: Callable[[], list[Finding]]
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb of the command line that belongs to a family; loaded when it is used.
+
+    Attributes:
+        path: Where its function is: `package.module:function`. It is called like the function.
+        summary: One line for `deepsynth --help`: the first of the function's docstring.
+        group: Heading in `deepsynth --help`; one of `terminal.groups`.
+    """
+
+    path: str
+    summary: str
+    group: Group
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the house needs to know of a family; what has a default may be filled later.
+
+    Attributes:
+        name: As written in a job's `family:`.
+        summary: One line for help texts.
+        job_type: The pydantic model of its job.
+        measure: Looks at the data just enough to size it (rows, pages); raises `DataError` for
+            data that cannot be used at all. The result feeds `recommend`.
+        recommend: Proposes values, with reasons, for settings the job leaves open.
+        plan: The steps, as command lines, of a resolved job. Steps that pipelines know by other
+            names say so (`Step.task`), and what they are together (`Plan.group`).
+        headline: The final figures in a line or a few, for the end of a run.
+        predict: Uses the model of a run on texts, and on a file if one is given; yields one plain
+            dictionary for each answer.
+        show: One answer of `predict` as a line for people.
+        template: Folder with what `deepsynth init` writes.
+        workspace: Writes more than the template can: gets the folder and the names asked for with
+            `--name`, returns the files written. None: `init` copies the template.
+        metrics: Figures by which two of its runs are compared; the first one that `metrics.json`
+            has is the headline.
+        card: What the card of the model of a finished run says. None: it cannot be published.
+        environment: Where its steps run; None when that is where DeepSynth itself is.
+        verbs: Its own verbs of the command line.
+        preview: Writes a gallery of a source (a job, a folder) as its model sees it into a folder,
+            with so many examples (None: as many as suit it), and returns the page; None when the
+            source is nothing of this family.
+        example: Writes a tiny job with its data, to be trained in seconds on a CPU, into a folder
+            and returns the job file. The contract tests do everything with it.
+        warm: Modules that all its steps spend their first seconds importing, so that a process
+            that starts steps may import them ahead.
+    """
+
+    name: str
+    summary: str
+    job_type: type[Job]
+    measure: Callable[[Any], Any]
+    recommend: Callable[[Any, Any], list[Recommendation]]
+    plan: Callable[[ResolvedJob], Plan]
+    headline: Callable[[dict[str, Any]], list[str]]
+    predict: Callable[[Run, Sequence[str], Path | None], Iterator[dict[str, Any]]]
+    show: Callable[[dict[str, Any]], str]
+    template: Path
+    workspace: Callable[[Path, Sequence[str]], list[Path]] | None = None
+    metrics: tuple[Metric, ...] = ()
+    card: Callable[[Run], ModelCard] | None = None
+    environment: ManagedEnvironment | None = None
+    verbs: tuple[Verb, ...] = ()
+    preview: Callable[[Path, Path, int | None], Path | None] | None = None
+    example: Callable[[Path], Path] | None = None
+    warm: tuple[str, ...] = ()
+
+    def resolve(self, loaded: ResolvedJob) -> ResolvedJob:
+        """Size the data and let the presets fill what the job leaves open."""
+        here = with_local_copies(loaded.job)
+        return loaded.with_recommendations(self.recommend(here, self.measure(here)))
+
+    def headline_metric(self, final: dict[str, Any]) -> tuple[Metric, float] | None:
+        """The figure by which a run is judged first, or None where there is none."""
+        for metric in self.metrics:
+            value: Any = final
+            for level in metric.key.split("."):
+                value = value.get(level) if isinstance(value, dict) else None
+            if isinstance(value, int | float):
+                return metric, float(value)
+        return None
