@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from deepsynth.errors import DataError, RunError, StepFailed, Stopped
 from deepsynth.run import receipts
 from deepsynth.run.execution import execute, raise_stopped
 from deepsynth.run.run import Run
+from deepsynth.run.starting import Start, WarmSteps, plainly
 from deepsynth.run.step import Step
 from tests.support.tickets import kinds, wait_until
 from tests.support.toy import make_run, shell
@@ -44,41 +47,58 @@ def main(run):
     (run.path / "out").mkdir()
     (run.path / "out" / "file").write_text("made")
 
-if os.environ.get("TOY") == "slow-to-load":
-    (pathlib.Path(sys.argv[1]) / "began").touch()
-    time.sleep(1.5)
-    os.environ["TOY"] = "waits"
-step_process(main)
+if __name__ == "__main__":
+    print("forked" if "deepsynth.run.warm" in sys.orig_argv else "started", flush=True)
+    if os.environ.get("TOY") == "slow-to-load":
+        (pathlib.Path(sys.argv[1]) / "began").touch()
+        time.sleep(1.5)
+        os.environ["TOY"] = "waits"
+    step_process(main)
 """
 """A step of ours that behaves as TOY says."""
 
 
 @pytest.fixture
-def ours(tmp_path: Path) -> Step:
-    script = tmp_path / "ours.py"
-    script.write_text(OURS)
-    return Step(name="first", argv=["{python}", str(script), "{run}"], outputs=["out"])
+def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Step:
+    (tmp_path / "ours.py").write_text(OURS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return Step(name="first", argv=["{python}", "-m", "ours", "{run}"], outputs=["out"])
 
 
 @pytest.fixture
 def run(tmp_path: Path, ours: Step) -> Run:
-    return make_run(tmp_path / "run", ours)
+    """A run of two steps: warming pays where more than one is to be started."""
+    return make_run(
+        tmp_path / "run", ours, ours.model_copy(update={"name": "second", "outputs": ["more"]})
+    )
+
+
+@pytest.fixture(params=["cold", "warm"])
+def start(request: pytest.FixtureRequest, run: Run) -> Iterator[Start]:
+    """Both ways of starting a step; the log tells which it was."""
+    if request.param == "cold":
+        yield plainly
+    else:
+        with WarmSteps(run, run.plan.steps) as warm:
+            yield warm.start
+    if (run.path / "logs" / "first.log").exists():
+        assert log(run).startswith({"cold": "started", "warm": "forked"}[request.param])
 
 
 def log(run: Run, name: str = "first") -> str:
     return (run.path / "logs" / f"{name}.log").read_text()
 
 
-def failed(run: Run, step: Step) -> StepFailed:
+def failed(run: Run, step: Step, start: Start = plainly) -> StepFailed:
     with pytest.raises(StepFailed) as caught:
-        execute(run, step)
+        execute(run, step, start=start)
     assert kinds(run.path, step.name)[-1] == "step_failed"
     assert not receipts.receipt_path(run, step).exists()
     return caught.value
 
 
-def test_a_step_is_done_once(run: Run, ours: Step) -> None:
-    assert execute(run, ours) == "done"
+def test_a_step_is_done_once(run: Run, ours: Step, start: Start) -> None:
+    assert execute(run, ours, start=start) == "done"
     assert execute(run, ours) == "skipped"
     assert kinds(run.path, "first") == ["step_started", "step_done", "step_skipped"]
 
@@ -102,10 +122,10 @@ def test_a_step_that_is_done_again_and_fails_is_not_done(
 
 
 def test_a_request_error_crosses_the_process_border(
-    run: Run, ours: Step, monkeypatch: pytest.MonkeyPatch
+    run: Run, ours: Step, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOY", "bad-request")
-    error = failed(run, ours)
+    error = failed(run, ours, start)
     assert error.as_dict() == {
         "what": "row 3 is empty.",
         "where": "a.csv:3",
@@ -116,24 +136,24 @@ def test_a_request_error_crosses_the_process_border(
 
 
 def test_a_fault_of_ours_says_its_name_and_where_its_story_is(
-    run: Run, ours: Step, monkeypatch: pytest.MonkeyPatch
+    run: Run, ours: Step, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOY", "bug")
-    error = failed(run, ours)
+    error = failed(run, ours, start)
     assert (error.what, error.exit_code) == ("ValueError: a surprise", 1)
     assert error.where == str(run.path / "logs" / "first.log")
     assert "Traceback" in log(run)
     monkeypatch.setenv("TOY", "good")
-    execute(run, ours)
+    execute(run, ours, start=start)
     assert not (run.path / "steps" / "first" / "error.json").exists()
 
 
 @pytest.mark.parametrize("kind", ["full", "full-in-words"])
 def test_a_full_disk_is_told_however_the_library_said_it(
-    run: Run, ours: Step, monkeypatch: pytest.MonkeyPatch, kind: str
+    run: Run, ours: Step, start: Start, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setenv("TOY", kind)
-    error = failed(run, ours)
+    error = failed(run, ours, start)
     assert (error.what, error.exit_code) == ("there is no space left on the disk.", 2)
     assert "deepsynth run --resume" in (error.hint or "")
 
@@ -198,7 +218,9 @@ def test_progress_is_shown_while_the_command_runs(tmp_path: Path) -> None:
     assert len(ticks) >= 3
 
 
-def test_a_stop_lets_the_step_save(run: Run, ours: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_lets_the_step_save(
+    run: Run, ours: Step, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TOY", "waits")
     began = run.path / "began"
 
@@ -208,7 +230,7 @@ def test_a_stop_lets_the_step_save(run: Run, ours: Step, monkeypatch: pytest.Mon
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(Stopped):
-        execute(run, ours)
+        execute(run, ours, start=start)
     assert (run.path / "saved").exists()
     assert kinds(run.path, "first") == ["step_started", "step_stopped"]
 
@@ -230,24 +252,112 @@ def test_a_command_that_does_not_end_is_killed_after_its_grace(
     assert time.monotonic() - began < 10
 
 
+LOCAL = """
+import sys
+from pathlib import Path
+from deepsynth.run.run import Run
+from deepsynth.runners.local import LocalRunner
+runner, run = LocalRunner(), Run(Path(sys.argv[1]))
+runner.warm = sys.argv[2] == "warm"
+runner.run(run, run.plan.steps, lambda: None)
+"""
+
+
+@pytest.mark.parametrize("how", ["alone", "cold", "warm"])
 @pytest.mark.parametrize("kind", ["waits", "slow-to-load"])
-def test_a_step_ends_with_its_runner_however_early_that_was_killed(run: Run, kind: str) -> None:
+def test_a_step_ends_with_its_runner_however_early_that_was_killed(
+    run: Run, kind: str, how: str
+) -> None:
+    alone = ["-m", "deepsynth.run.step", str(run.path), "first"]
     runner = subprocess.Popen(
-        [sys.executable, "-m", "deepsynth.run.step", str(run.path), "first"],
+        [sys.executable, *(alone if how == "alone" else ["-c", LOCAL, str(run.path), how])],
         env=os.environ | {"TOY": kind},
     )
     wait_until((run.path / "began").exists)
-    (child,) = children(runner.pid)
+    found = children(runner.pid)
+    assert len(found) == (2 if how == "warm" else 1)
     runner.kill()
     runner.wait()
-    wait_until(lambda: has_ended(child), 10, "the step to end")
+    wait_until(lambda: all(map(has_ended, found)), 10, "the step to end")
+    assert not run.is_locked()
     assert kind != "waits" or (run.path / "saved").exists()
     assert not (run.path / "out").exists()
 
 
+def test_a_runner_that_is_killed_while_it_warms_starts_nothing(run: Run, tmp_path: Path) -> None:
+    began = tmp_path / "importing"
+    slow = f"import pathlib, time; pathlib.Path({str(began)!r}).touch(); time.sleep(1)\n"
+    (tmp_path / "ours.py").write_text(slow + OURS)
+    runner = subprocess.Popen([sys.executable, "-c", LOCAL, str(run.path), "warm"])
+    wait_until(began.exists)
+    (warm,) = children(runner.pid)
+    runner.kill()
+    runner.wait()
+    assert not run.is_locked()
+    wait_until(lambda: has_ended(warm), 10, "the warm process to end")
+    assert kinds(run.path, "first") == ["step_started"]
+    assert log(run) == ""
+
+
+def test_a_stop_while_it_warms_is_a_stop(run: Run, ours: Step, tmp_path: Path) -> None:
+    began = tmp_path / "importing"
+    slow = f"import pathlib, time; pathlib.Path({str(began)!r}).touch(); time.sleep(60)\n"
+    (tmp_path / "ours.py").write_text(slow + OURS)
+
+    def interrupt() -> None:
+        wait_until(began.exists)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with WarmSteps(run, run.plan.steps) as warm, pytest.raises(Stopped):
+        execute(run, ours, start=warm.start)
+    assert kinds(run.path, "first") == ["step_started", "step_stopped"]
+    assert log(run) == ""
+
+
+def test_a_step_that_was_killed_lets_go_of_the_lock(run: Run, ours: Step, start: Start) -> None:
+    """The warm process, which is still there, does not hold what it handed on."""
+    (run.path.parent / "ours.py").write_text(OURS.replace("def main(run):", KILLED))
+    with run.lock() as lock, pytest.raises(StepFailed, match="killed from outside"):
+        execute(run, ours, locks=[lock], start=start)
+    assert not run.is_locked()
+
+
+KILLED = "def main(run):\n    os.kill(os.getpid(), 9)"
+
+
+def test_what_cannot_be_warmed_is_started_plainly_and_says_so(run: Run, tmp_path: Path) -> None:
+    """What is imported ahead of its need fails ahead of it; the step that needs it may say more."""
+    first, second = run.plan.steps
+    second = second.model_copy(update={"warm": ["no_such_module"], "outputs": []})
+    (tmp_path / "ours.py").write_text(OURS.replace(".mkdir()", ".mkdir(exist_ok=True)"))
+    with WarmSteps(run, [first, second]) as warm:
+        execute(run, first, start=warm.start)
+        wait_until(lambda: "no_such_module" in warm._warm["this"].said())
+        execute(run, second, start=warm.start)
+    (note,) = [event for event in run.events() if event["kind"] == "note"]
+    assert "second: started without a warm process: no_such_module" in note["text"]
+    assert "ModuleNotFoundError" in log(run, "second")
+    assert log(run, "second").splitlines()[-1] == "started"
+
+
+def test_a_warm_process_that_was_killed_is_done_without(run: Run, ours: Step) -> None:
+    with WarmSteps(run, run.plan.steps) as warm:
+        execute(run, ours, start=warm.start)
+        for pid in children(os.getpid()):
+            os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(run.path / "out")
+        execute(run, ours, start=warm.start)
+    assert [line for line in log(run).splitlines() if line in ("forked", "started")] == [
+        "forked",
+        "started",
+    ]
+    assert "without a warm process: the warm process ended with code -9" in log(run)
+
+
 def has_ended(pid: int) -> bool:
     found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, check=False)
-    return found.stdout.strip() in (b"", b"Z")
+    return found.stdout[:1] in (b"", b"Z")
 
 
 def children(pid: int) -> list[int]:

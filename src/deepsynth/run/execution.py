@@ -35,6 +35,7 @@ from deepsynth.errors import (
 from deepsynth.run import receipts
 from deepsynth.run.environments import get_environment
 from deepsynth.run.run import COPIES, Run
+from deepsynth.run.starting import Process, Start, plainly
 from deepsynth.run.step import Step
 from deepsynth.storage.stores import is_url
 
@@ -59,6 +60,7 @@ def execute(
     *,
     locks: Sequence[int] = (),
     tick: Callable[[], None] = lambda: None,
+    start: Start = plainly,
 ) -> Outcome:
     """Do one element of a step unless its receipt says it was done.
 
@@ -69,6 +71,7 @@ def execute(
         locks: Descriptors of locks, such as the run's; the command inherits them, so the run stays
             locked as long as anything of it is alive.
         tick: Called several times a second while the command runs, to show progress.
+        start: How the command is started.
 
     Raises:
         StepFailed: The command failed; carries what the step said, and exit code 2 if the request
@@ -83,7 +86,7 @@ def execute(
     _clear(run, step, key, index)
     run.event("step_started", step=step.name, index=index)
     started = time.time()
-    code = _run_command(run, step, index, locks, tick)
+    code = _run_command(run, step, index, locks, tick, start)
     if code != 0:
         error = _failure(run, step, code)
         run.event("step_failed", step=step.name, index=index, error=error.as_dict())
@@ -161,7 +164,12 @@ def command_line(run: Run, step: Step, index: int = 0) -> list[str]:
 
 
 def _run_command(
-    run: Run, step: Step, index: int, locks: Sequence[int], tick: Callable[[], None]
+    run: Run,
+    step: Step,
+    index: int,
+    locks: Sequence[int],
+    tick: Callable[[], None],
+    start: Start,
 ) -> int:
     environment = os.environ | {
         "DEEPSYNTH_STEP": step.name,
@@ -172,29 +180,29 @@ def _run_command(
     }
     command = command_line(run, step, index)
     log = run.path / "logs" / f"{step.name}.log"
+    child: Process | None = None
     with log.open("ab") as output, lifeline() as alive:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment | {LIFELINE: str(alive)},
-            pass_fds=(alive, *locks),
-            start_new_session=True,
-        )
         try:
+            child = start(
+                step,
+                command,
+                log=output.fileno(),
+                environment=environment,
+                named={LIFELINE: alive},
+                locks=locks,
+            )
             while True:
                 try:
                     return child.wait(timeout=0.1)
                 except subprocess.TimeoutExpired:
                     tick()
-        except (KeyboardInterrupt, Stopped):
-            _end(child)
+        except BaseException as error:
+            if child:
+                _end(child)
+            if not isinstance(error, KeyboardInterrupt | Stopped):
+                raise
             run.event("step_stopped", step=step.name, index=index)
             raise Stopped("stopped.", where=f"step {step.name}") from None
-        except BaseException:
-            _end(child)
-            raise
 
 
 def _copies(run: Run, step: Step) -> dict[str, str]:
@@ -219,7 +227,7 @@ def lifeline() -> Generator[int, None, None]:
         os.close(writer)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _end(child: Process) -> None:
     """Ask the command and its children to save and end; a second Ctrl-C ends them at once."""
     try:
         os.killpg(child.pid, signal.SIGTERM)

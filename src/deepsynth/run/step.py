@@ -50,6 +50,10 @@ class Step(Section):
         default_factory=dict, description="Settings that decide the outputs; part of the key."
     )
     array: int = Field(default=1, ge=1, description="Elements of a sharded step.")
+    warm: list[str] = Field(
+        default_factory=list,
+        description="Modules it imports in the course of its work; a warm process has them ready.",
+    )
     resources: Resources = Field(default_factory=Resources)
     task: str = Field(
         default="", description="Name pipelines know it by, where that is not NAME_step."

@@ -14,6 +14,7 @@ from pathlib import Path
 from deepsynth.errors import RequestError, RunError
 from deepsynth.run.execution import GRACE_SECONDS, command_line, execute
 from deepsynth.run.run import Run
+from deepsynth.run.starting import WarmSteps, plainly
 from deepsynth.run.step import Step
 from deepsynth.runners.runner import Runner, RunnerKind
 
@@ -25,11 +26,12 @@ class LocalRunner(Runner):
 
     def run(self, run: Run, steps: list[Step], tick: Callable[[], None]) -> None:
         """Do what has no receipt, holding the run's lock."""
-        with run.lock() as lock:
+        with run.lock() as lock, WarmSteps(run, steps) as warm:
+            start = warm.start if self.warm else plainly
             run.begin("local", pid=os.getpid())
             for step in steps:
                 for index in range(step.array):
-                    execute(run, step, index, locks=[lock], tick=tick)
+                    execute(run, step, index, locks=[lock], tick=tick, start=start)
             run.event("run_done")
 
     def dry_run(self, run: Run, steps: list[Step]) -> str:

@@ -22,9 +22,11 @@ class Runner(ABC):
     Attributes:
         here: Whether all that there is of a run lies in its folder on this machine. A run that is
             also elsewhere is never removed unasked: its folder is the way to what lies there.
+        warm: Whether it may fork steps from a process that has imported what they need.
     """
 
     here: ClassVar[bool] = False
+    warm: bool = True
 
     @abstractmethod
     def run(self, run: Run, steps: list[Step], tick: Callable[[], None]) -> None:

@@ -72,6 +72,7 @@ def train(
     runs: work.Runs = Path("runs"),
     name: work.Name = None,
     offline: work.Offline = False,
+    cold: work.Cold = False,
     quiet: work.Quiet = False,
 ) -> int:
     """Train the model of a job, run or list of datasets, preparing and checking first.
@@ -105,7 +106,16 @@ def train(
         runs, name = output_dir.parent, output_dir.name
 
     def begin(job: Path, words: list[str]) -> int:
-        return work.train(job, *words, on=on, runs=runs, name=name, offline=offline, quiet=quiet)
+        return work.train(
+            job,
+            *words,
+            on=on,
+            runs=runs,
+            name=name,
+            offline=offline,
+            cold=cold,
+            quiet=quiet,
+        )
 
     if not datasets:
         if target is None:

@@ -55,6 +55,13 @@ Offline = Annotated[
     bool,
     Parameter(help="Ask no server: use what earlier runs left in the caches.", negative=()),
 ]
+Cold = Annotated[
+    bool,
+    Parameter(
+        help="Start every step anew, instead of from one process that has imported what it needs.",
+        negative=(),
+    ),
+]
 Target = Annotated[Path, Parameter(help="A job file, or a run folder.")]
 Overrides = Annotated[str, Parameter(help="Settings as key=value, such as train.epochs=3.")]
 
@@ -71,6 +78,7 @@ def run(
         bool, Parameter(help="Print what would be executed; do nothing.", negative=())
     ] = False,
     offline: Offline = False,
+    cold: Cold = False,
     quiet: Quiet = False,
 ) -> int:
     """Do everything a job says: prepare, check, train, evaluate.
@@ -86,7 +94,7 @@ def run(
     deepsynth run tickets/job.yaml --on hpc --dry-run
     ```
     """
-    _stay_offline(offline, on)
+    _stay_here(offline, cold, on)
     if dry_run and job is not None:
         with planned(job, overrides, name=name) as shown:
             print(get_runner(on, job.parent).dry_run(shown, shown.plan.steps))
@@ -102,7 +110,7 @@ def run(
         raise RequestError("no job is given.", hint="deepsynth run JOB, or --resume RUN")
     else:
         target = _open_or_create(job, overrides, runs, name)
-    return _do(target, None, on, quiet, job.parent if job else None)
+    return _do(target, None, on, quiet, cold, job.parent if job else None)
 
 
 def prepare(
@@ -113,6 +121,7 @@ def prepare(
     runs: Runs = Path("runs"),
     name: Name = None,
     offline: Offline = False,
+    cold: Cold = False,
     quiet: Quiet = False,
 ) -> int:
     """Read, clean and split the data of a job; nothing is trained.
@@ -123,8 +132,9 @@ def prepare(
     deepsynth prepare tickets/job.yaml
     ```
     """
-    _stay_offline(offline, on)
-    return _do(_open_or_create(target, overrides, runs, name), "prepare", on, quiet, target.parent)
+    _stay_here(offline, cold, on)
+    made = _open_or_create(target, overrides, runs, name)
+    return _do(made, "prepare", on, quiet, cold, target.parent)
 
 
 def train(
@@ -135,6 +145,7 @@ def train(
     runs: Runs = Path("runs"),
     name: Name = None,
     offline: Offline = False,
+    cold: Cold = False,
     quiet: Quiet = False,
 ) -> int:
     """Train the model of a job or run, preparing and checking first.
@@ -145,8 +156,9 @@ def train(
     deepsynth train tickets/job.yaml train.epochs=5
     ```
     """
-    _stay_offline(offline, on)
-    return _do(_open_or_create(target, overrides, runs, name), "train", on, quiet, target.parent)
+    _stay_here(offline, cold, on)
+    made = _open_or_create(target, overrides, runs, name)
+    return _do(made, "train", on, quiet, cold, target.parent)
 
 
 def evaluate(
@@ -157,6 +169,7 @@ def evaluate(
     runs: Runs = Path("runs"),
     name: Name = None,
     offline: Offline = False,
+    cold: Cold = False,
     quiet: Quiet = False,
 ) -> int:
     """Score the model of a job or run and write its report, training first if need be.
@@ -167,8 +180,9 @@ def evaluate(
     deepsynth evaluate runs/tickets
     ```
     """
-    _stay_offline(offline, on)
-    return _do(_open_or_create(target, overrides, runs, name), "evaluate", on, quiet, target.parent)
+    _stay_here(offline, cold, on)
+    made = _open_or_create(target, overrides, runs, name)
+    return _do(made, "evaluate", on, quiet, cold, target.parent)
 
 
 def check(
@@ -182,6 +196,7 @@ def check(
         bool, Parameter(name="--json", help="Print the findings as JSON.", negative=())
     ] = False,
     offline: Offline = False,
+    cold: Cold = False,
     quiet: Quiet = False,
 ) -> int:
     """Look for what would go wrong, without a GPU and before anything expensive runs.
@@ -195,13 +210,13 @@ def check(
     deepsynth check tickets/job.yaml --learn --json
     ```
     """
-    _stay_offline(offline, None)
+    _stay_here(offline, False, None)
     if is_run(target):
         _refuse_overrides(target, overrides)
-        findings = _check(Run.open(target), quiet or as_json)
+        findings = _check(Run.open(target), quiet or as_json, cold)
     else:
         with planned(target, overrides, learn=learn) as made:
-            findings = _check(made, quiet or as_json)
+            findings = _check(made, quiet or as_json, cold)
     if as_json:
         print(json.dumps([finding.as_dict() for finding in findings], ensure_ascii=False, indent=2))
     else:
@@ -209,22 +224,26 @@ def check(
     return 1 if worst(findings) is Severity.ERROR else 0
 
 
-def _stay_offline(offline: bool, on: str | None) -> None:
-    """Tell this process and the steps it starts to ask no server."""
-    if not offline:
-        return
-    if on is not None and not get_runner(on).here:
+def _stay_here(offline: bool, cold: bool, on: str | None) -> None:
+    """Refuse for a centre what is about this machine; tell its steps to ask no server."""
+    if (offline or cold) and on is not None and not get_runner(on).here:
+        offline_there = (
+            "At a centre, put `export HF_HUB_OFFLINE=1` into the setup of its environment."
+        )
         raise RequestError(
             "this is about this machine, not about a centre.",
-            where="--offline",
-            hint="At a centre, put `export HF_HUB_OFFLINE=1` into the setup of its environment.",
+            where="--offline" if offline else "--cold",
+            hint=offline_there if offline else "Elsewhere every step is started anew.",
         )
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def _check(run: Run, quiet: bool) -> list[Finding]:
+def _check(run: Run, quiet: bool, cold: bool) -> list[Finding]:
     try:
-        _work(run, "check", get_runner(), quiet)
+        runner = get_runner()
+        runner.warm = not cold
+        _work(run, "check", runner, quiet)
     except StepFailed:
         # An error finding ends the step; any other failure leaves no findings behind.
         findings = read_findings(run.path / "checks")
@@ -315,10 +334,14 @@ def _family_of(resolved: ResolvedJob) -> Family:
     return get_family(resolved.job.family)
 
 
-def _do(run: Run, last: str | None, on: str | None, quiet: bool, beside: Path | None = None) -> int:
+def _do(
+    run: Run, last: str | None, on: str | None, quiet: bool, cold: bool, beside: Path | None
+) -> int:
     is_new = not run.was_started()
     try:
-        _work(run, last, get_runner(on, beside) if on else runner_of(run), quiet)
+        runner = get_runner(on, beside) if on else runner_of(run)
+        runner.warm = not cold
+        _work(run, last, runner, quiet)
     except DeepSynthError as error:
         if (
             is_new

@@ -1,0 +1,443 @@
+"""A warm process: it has imported what is slow to import, and forks from itself what needs it.
+
+Importing torch and transformers takes longer than most steps do. `WarmProcess` starts an
+interpreter that imports modules in the background and then runs any `python -m MODULE ARGUMENTS` in
+a fork of itself: a step, or the command line itself.
+
+    with WarmProcess(["deepsynth.cli", "deepsynth.families.classify.train"]) as warm:
+        process = warm.start("deepsynth.cli", ["run", "job.yaml"], stdout=log.fileno())
+        code = process.wait(timeout=60)
+
+What is forked is the child of the process that asked, leads a session of its own, and has the
+environment variables, folder, standard streams and descriptors it is given, as if `subprocess` had
+started it. A command line gets a warm process of its own, so that the steps of `deepsynth run` are
+forked as well. Tests that start many commands share one `WarmProcess` in this way: keep it for the
+session, ask `fits(environment)`, and start with `subprocess` what does not fit.
+
+The warm process imports and does nothing else: there are no threads of its own to lose in a fork.
+It has no descriptor of what it forked, and ends with the process that made it. Linux only.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import gc
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import TracebackType
+from typing import IO, Any
+
+_SUBREAPER = 36
+"""PR_SET_CHILD_SUBREAPER of prctl(2): orphans below this process become its children."""
+_MESSAGE = 256 * 1024
+_DESCRIPTORS = 16
+_READ_LATE = ("PYTHONUNBUFFERED", "TOKENIZERS_PARALLELISM")
+"""Variables that need not be set before the interpreter starts; so are all of ours."""
+_OWN_THREADS = ("jemalloc_bg_thd",)
+"""Threads of libraries that survive a fork: the allocator of pyarrow looks after its own."""
+# With this, a library that asks for a GPU while it is imported does not begin to use it, which no
+# fork survives.
+_WHILE_IMPORTING = {"PYTHONUNBUFFERED": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+
+_at_hand: WarmProcess | None = None
+"""The warm process that came with this command line, when it was forked itself."""
+
+
+class NotWarm(Exception):
+    """A warm process cannot be had or did not do it: start plainly. Says why."""
+
+
+class Forked:
+    """A process that was forked for us; waited for like one of `subprocess`.
+
+    Attributes:
+        pid: Its number, and that of its session and process group.
+        args: Module and arguments.
+        returncode: As of `subprocess.Popen`: negative after a signal, None while it runs.
+    """
+
+    def __init__(self, pid: int, args: list[str]) -> None:
+        self.pid = pid
+        self.args = args
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; returns the exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: It still runs after `timeout` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+            time.sleep(0.01)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to this process alone, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it."""
+        self.send_signal(signal.SIGKILL)
+
+
+class WarmProcess:
+    """A process that imports `modules`, in order and in the background.
+
+    Args:
+        modules: Names of modules.
+        python: The interpreter, of this environment or another that has DeepSynth.
+        environment: Its environment variables; those of this process by default.
+
+    Raises:
+        NotWarm: This machine cannot have one.
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[str],
+        *,
+        python: str = sys.executable,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        _adopt_orphans()
+        self._environment = dict(os.environ if environment is None else environment)
+        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._turn = threading.Lock()
+        with theirs:
+            process = subprocess.Popen(
+                [python, "-m", __name__, str(theirs.fileno()), *modules],
+                stdin=subprocess.DEVNULL,
+                stdout=self._said,
+                stderr=self._said,
+                env=self._environment | _WHILE_IMPORTING,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        self._process: subprocess.Popen[bytes] | Forked = process
+
+    @classmethod
+    def _of_fork(cls, channel: socket.socket, pid: int) -> WarmProcess:
+        """The one that came with a command line: forked, as that was."""
+        self = cls.__new__(cls)
+        self._environment = dict(os.environ)
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115
+        self._channel = channel
+        self._turn = threading.Lock()
+        self._process = Forked(pid, [])
+        return self
+
+    def __enter__(self) -> WarmProcess:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def fits(self, environment: Mapping[str, str]) -> bool:
+        """Whether what it imported is what a process with these variables would have.
+
+        Libraries read variables while they are imported, so all must be the same, but for ours
+        (`DEEPSYNTH_...`) and a few that are known to be read later.
+        """
+        return _read_early(environment) == _read_early(self._environment)
+
+    def start(
+        self,
+        module: str,
+        arguments: Sequence[str] = (),
+        *,
+        environment: Mapping[str, str] | None = None,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        keep: Sequence[int] = (),
+        named: Mapping[str, int] | None = None,
+        own: bool = False,
+    ) -> Forked:
+        """Run `python -m MODULE ARGUMENTS` in a fork, in the folder this process is in.
+
+        Waits until the module is imported; it comes next if it is not yet.
+
+        Args:
+            module: The module.
+            arguments: Its arguments.
+            environment: All its variables; by default those the warm process was made with.
+            stdin: Descriptor; nothing can be read by default.
+            stdout: Descriptor; by default that of this process.
+            stderr: Descriptor; by default that of this process.
+            keep: Descriptors it has as well, under other numbers.
+            named: Descriptors it has as well, whose numbers it finds in these variables.
+            own: It gets a warm process of its own: see `take`.
+
+        Raises:
+            NotWarm: It was not started.
+        """
+        environment = self._environment if environment is None else environment
+        named = named or {}
+        if not self.fits(environment):
+            raise NotWarm("its environment variables are others than those of the warm process")
+        nothing = os.open(os.devnull, os.O_RDWR)
+        descriptors = [
+            nothing if stdin is None else stdin,
+            sys.stdout.fileno() if stdout is None else stdout,
+            sys.stderr.fileno() if stderr is None else stderr,
+            *named.values(),
+            *keep,
+        ]
+        order = {
+            "module": module,
+            "arguments": list(arguments),
+            "environment": dict(environment),
+            "named": list(named),
+            "directory": os.getcwd(),  # noqa: PTH109
+            "own": own,
+        }
+        try:
+            with self._turn:
+                self._ask({"load": module})
+                # Between the fork and its number known here, a signal would lose the process.
+                before = signal.pthread_sigmask(
+                    signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+                )
+                try:
+                    pid: int = self._ask({"fork": order}, descriptors)["pid"]
+                finally:
+                    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        finally:
+            os.close(nothing)
+        return Forked(pid, [module, *arguments])
+
+    def said(self) -> str:
+        """What it printed while it imported, such as the traceback of a failure."""
+        # Not by reading on: the place in the file is shared with who writes it.
+        size = os.fstat(self._said.fileno()).st_size
+        return os.pread(self._said.fileno(), size, 0).decode(errors="replace")
+
+    def close(self) -> None:
+        """End it; what it forked goes on."""
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
+        self._said.close()
+
+    def _ask(self, question: dict[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
+        try:
+            socket.send_fds(self._channel, [json.dumps(question).encode()], descriptors)
+            answer = self._channel.recv(_MESSAGE)
+        except ConnectionError:
+            answer = b""
+        except OSError as error:
+            raise NotWarm(f"the warm process cannot be asked: {error.strerror}") from error
+        except BaseException:
+            self._channel.close()  # what it answers later must not be taken for another answer
+            raise
+        if not answer:
+            raise NotWarm(f"the warm process ended with code {self._process.wait()}")
+        told: dict[str, Any] = json.loads(answer)
+        if "failed" in told:
+            raise NotWarm(told["failed"])
+        return told
+
+
+def take() -> WarmProcess | None:
+    """The warm process that came with this command line; who takes it closes it."""
+    global _at_hand
+    taken, _at_hand = _at_hand, None
+    return taken
+
+
+def _adopt_orphans() -> None:
+    """Let what the warm process forks become our child, so that we learn its true end."""
+    if sys.platform != "linux":
+        raise NotWarm("only Linux has warm starts")
+    if ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise NotWarm(f"no children can be adopted: {os.strerror(ctypes.get_errno())}")
+
+
+def _read_early(environment: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in _READ_LATE and not name.startswith("DEEPSYNTH_")
+    }
+
+
+# From here on: what happens in the warm process, and in what is forked from it.
+
+
+def main() -> None:
+    """`python -m deepsynth.run.warm DESCRIPTOR MODULE...`: import, and fork when asked to."""
+    order = _serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])
+    # Only a fork comes here.
+    if order["own"]:
+        order = _with_its_own(order)
+    module: str = order["module"]
+    sys.argv = [module, *order["arguments"]]
+    # It is run anew as the main module, as `python -m` does.
+    sys.modules.pop(module, None)
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _serve(channel: socket.socket, modules: Sequence[str]) -> dict[str, Any]:
+    """Import and answer; returns in each fork, with what it is to run."""
+    todo = list(modules)
+    failed = ""
+    asked = False
+    while True:
+        if todo and not asked and not select.select([channel], [], [], 0)[0]:
+            failed = failed or _load(todo.pop(0))
+            continue
+        message, descriptors, _, _ = socket.recv_fds(channel, _MESSAGE, _DESCRIPTORS)
+        if not message:
+            os._exit(0)
+        question = json.loads(message)
+        asked = "load" in question
+        if asked:
+            failed = failed or _load(question["load"]) or _strange_threads()
+            answer = {"failed": failed} if failed else {}
+        else:
+            order = question["fork"]
+            pid = _fork_for_another(channel, order, descriptors)
+            if pid is None:
+                return order
+            answer = {"pid": pid} if pid else {"failed": "the warm process could not fork"}
+        for descriptor in descriptors:
+            os.close(descriptor)
+        channel.send(json.dumps(answer).encode())
+
+
+def _load(module: str) -> str:
+    """Import one module; says why it failed, or nothing."""
+    try:
+        import_module(module)
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        return f"{module} cannot be imported: {type(error).__name__}: {error}"
+    # What was imported is never looked at by the collector again: each fork would copy its pages.
+    gc.freeze()
+    return ""
+
+
+def _strange_threads() -> str:
+    """Threads that a fork would lose, or nothing; libraries end some of theirs before any fork."""
+    if (pid := os.fork()) == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    names: list[str] = []
+    for task in set(os.listdir("/proc/self/task")) - {str(os.getpid())}:  # noqa: PTH208
+        with open(f"/proc/self/task/{task}/comm") as stream:  # noqa: PTH123
+            names.append(stream.read().strip())
+    strange = sorted(set(names) - set(_OWN_THREADS))
+    return f"importing started threads: {', '.join(strange)}" if strange else ""
+
+
+def _fork_for_another(
+    channel: socket.socket, order: dict[str, Any], descriptors: list[int]
+) -> int | None:
+    """Fork a process and give it away: its parent ends, and the one who asked adopts it.
+
+    Returns:
+        Its number, once it is the other's child and leads its session, or 0 if that failed; in the
+        fork, None.
+    """
+    ours, theirs = socket.socketpair()
+    with ours:
+        if (between := os.fork()) == 0:
+            try:
+                if os.fork():
+                    os._exit(0)
+                ours.close()
+                channel.close()
+                _become(order, descriptors)
+                theirs.send(str(os.getpid()).encode())
+                theirs.recv(1)  # until it has been given away
+                theirs.close()
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            return None
+        theirs.close()
+        pid = int(ours.recv(20) or 0)
+        os.waitpid(between, 0)
+    return pid
+
+
+def _become(order: dict[str, Any], descriptors: list[int]) -> None:
+    """Be what `subprocess` would have started."""
+    os.setsid()
+    # Warnings and the like: an import of its own would have printed them.
+    said = os.pread(2, os.fstat(2).st_size, 0)
+    for target, descriptor in enumerate(descriptors[:3]):
+        os.dup2(descriptor, target)
+        os.close(descriptor)
+    kept = descriptors[3:]
+    for descriptor in kept:
+        os.set_inheritable(descriptor, True)
+    before = os.getcwd()  # noqa: PTH109
+    os.chdir(order["directory"])
+    if sys.path[0] == before:
+        sys.path[0] = order["directory"]
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    os.environ.update(zip(order["named"], map(str, kept), strict=False))
+    if "numpy.random" in sys.modules:  # Python and torch see to theirs
+        sys.modules["numpy.random"].seed()
+    os.write(2, said)
+
+
+def _with_its_own(order: dict[str, Any]) -> dict[str, Any]:
+    """Fork once more: a warm process for the command line this is going to be."""
+    global _at_hand
+    _adopt_orphans()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if (pid := os.fork()) == 0:
+        ours.close()
+        os.setsid()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for target in range(3):
+            os.dup2(nothing, target)
+        os.close(nothing)
+        return _serve(theirs, [])
+    theirs.close()
+    _at_hand = WarmProcess._of_fork(ours, pid)  # pyright: ignore[reportPrivateUsage]
+    atexit.register(lambda: (unused := take()) and unused.close())
+    return order
+
+
+if __name__ == "__main__":
+    # The module that was imported by name is the one that others see.
+    import_module("deepsynth.run.warm").main()
