@@ -36,6 +36,10 @@ def assert_same(run: Path, finished: Path, *names: str) -> None:
         assert curve(run) == curve(finished)
 
 
+BOTH_WAYS = pytest.mark.parametrize("how", [[], ["--cold"]], ids=["warm", "cold"])
+"""Steps forked from a warm process, and steps started anew."""
+
+
 def descendants(pid: int) -> list[int]:
     found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
     return [int(line) for line in found.stdout.split()]
@@ -52,9 +56,9 @@ def checkpoint(run: Path, update: int) -> Path:
     return run / "steps" / "train" / "work" / f"checkpoint-{update}" / "complete.json"
 
 
-def start_training(run: Path) -> subprocess.Popen[str]:
+def start_training(run: Path, how: list[str] | None = None) -> subprocess.Popen[str]:
     """Begin the training of a run and let it make some updates."""
-    process = start("train", run)
+    process = start("run", "--resume", run, *(how or []))
     wait_until(checkpoint(run, 12).exists, what="a checkpoint")
     return process
 
@@ -64,10 +68,11 @@ def resumed_at(run: Path) -> int:
     return event["update"]
 
 
+@BOTH_WAYS
 def test_killed_in_training_it_goes_on_as_if_nothing_had_happened(
-    untrained: Path, finished: Path
+    untrained: Path, finished: Path, how: list[str]
 ) -> None:
-    kill_all(start_training(untrained))
+    kill_all(start_training(untrained, how))
     wait_until(lambda: not Run(untrained).is_locked())
     assert run_state(Run(untrained)).state == "interrupted"
     last = max(
@@ -82,8 +87,9 @@ def test_killed_in_training_it_goes_on_as_if_nothing_had_happened(
     assert_same(untrained, finished, "data", "model", "training")
 
 
-def test_ctrl_c_saves_and_exits_130(untrained: Path, finished: Path) -> None:
-    process = start_training(untrained)
+@BOTH_WAYS
+def test_ctrl_c_saves_and_exits_130(untrained: Path, finished: Path, how: list[str]) -> None:
+    process = start_training(untrained, how)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -91,9 +97,9 @@ def test_ctrl_c_saves_and_exits_130(untrained: Path, finished: Path) -> None:
     assert "Traceback" not in out + err
     assert run_state(Run(untrained)).state == "stopped"
     assert kinds(untrained, "train") == ["step_started", "step_stopped"]
-    assert deepsynth("train", untrained, "--quiet").returncode == 0
+    assert deepsynth("run", "--resume", untrained, "--quiet", *how).returncode == 0
     assert resumed_at(untrained) >= 12
-    assert_same(untrained, finished, "model", "training")
+    assert_same(untrained, finished, *MADE)
 
 
 @pytest.mark.slow
@@ -113,8 +119,11 @@ def test_asked_to_stop_it_saves_too(untrained: Path, finished: Path, by: str) ->
 
 
 @pytest.mark.slow
-def test_a_step_that_loses_its_runner_saves_by_itself(untrained: Path, finished: Path) -> None:
-    process = start_training(untrained)
+@BOTH_WAYS
+def test_a_step_that_loses_its_runner_saves_by_itself(
+    untrained: Path, finished: Path, how: list[str]
+) -> None:
+    process = start_training(untrained, how)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     wait_until(lambda: not Run(untrained).is_locked(), 20, "the step to end")
@@ -148,9 +157,9 @@ def test_killed_in_each_step_nothing_with_a_receipt_is_lost(
 
 
 @pytest.mark.slow
-def test_the_same_job_twice_gives_the_same_bytes(tmp_path: Path, finished: Path) -> None:
+def test_the_same_job_started_cold_gives_the_same_bytes(tmp_path: Path, finished: Path) -> None:
     job = write_job(tmp_path / "elsewhere")
-    assert deepsynth("run", job, "--runs", tmp_path, "--name", "again").returncode == 0
+    assert deepsynth("run", job, "--runs", tmp_path, "--name", "again", "--cold").returncode == 0
     assert_same(tmp_path / "again", finished, *MADE)
 
 
