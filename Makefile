@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := $(VENV)/.demo
 RUN_ARGS ?=
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup --no-loadscope-reorder --durations 10
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -54,11 +55,14 @@ demo-manuscript: $(DEMO) ## Read one hand, then learn another (makes Kraken's en
 	@cp runs/manuscript-base/model/best.mlmodel examples/manuscript/base.mlmodel
 	@$(BIN)/deepsynth run examples/manuscript/job.yaml --name manuscript-hand $(RUN_ARGS)
 
-test: setup ## Run the whole test suite
-	@$(BIN)/python -m pytest
+test: setup ## Run the tests, in as many processes as there are cores
+	@$(PYTEST)
 
 test-fast: setup ## Run the tests that take a moment each
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow and not thorough"
+
+test-all: setup ## Run every test, also what proves a thing in yet another way
+	@$(PYTEST) -m ""
 
 lint: setup ## Check style and formatting
 	@$(BIN)/ruff check .
@@ -95,4 +99,4 @@ clean: ## Remove the environment and caches; runs stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache htmlcov .coverage .coverage.*
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo demo-tickets demo-articles demo-manuscript test test-fast lint format typecheck validate fix-critical benchmark-trainer example-trainer reference lock clean
+.PHONY: help setup demo demo-tickets demo-articles demo-manuscript test test-fast test-all lint format typecheck validate fix-critical benchmark-trainer example-trainer reference lock clean

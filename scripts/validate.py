@@ -15,6 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+PARALLEL = ("-n", "logical", "--maxprocesses", "8", "--dist", "loadgroup", "--no-loadscope-reorder")
+COVERAGE = ("--cov", "--cov-report=")
 
 
 def attempt(title: str, *argv: str) -> tuple[bool, str, float]:
@@ -38,7 +40,7 @@ def main() -> int:
         "lint": attempt("lint", str(BIN / "ruff"), "check", "."),
         "format": attempt("format", str(BIN / "ruff"), "format", "--check", "."),
         "types": attempt("types", str(BIN / "basedpyright")),
-        "tests": attempt("tests", python, "-m", "pytest", "--cov", "--cov-report=", *sys.argv[1:]),
+        "tests": attempt("tests", python, "-m", "pytest", *PARALLEL, *COVERAGE, *sys.argv[1:]),
     }
     subprocess.run([python, "-m", "coverage", "json", "-q", "-o", ".coverage.json"], cwd=ROOT)
     report = ROOT / ".coverage.json"

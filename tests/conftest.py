@@ -1,18 +1,56 @@
-"""The finished run that many tests look at, and the command line inside this process."""
+"""Which tests run together, the finished run that many look at, the command line in here."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import NamedTuple
 
 import pytest
 
 from deepsynth.cli import run_command
 from tests.support import tickets
+from tests.support.shared import made_once
+
+# Each test process keeps to one core; so does what it starts.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+pytest_plugins = ["tests.support.servers"]
+
+GROUPS = {
+    "remote_host": "remote",
+    "slurm_here": "slurm",
+    "survivors": "slurm",
+    "ceph": "store",
+    "place": "store",
+    "flyte_home": "store",
+    "kraken": "kraken",
+}
+"""Tests that ask for these are given to one process: their servers are slow to start, and Flyte
+keeps what it did below /tmp/flyte."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups come first and the quick tests last, so that all processes end at about the same time.
+
+    Tests of a group stay in their order.
+    """
+    for item in items:
+        asked = getattr(item, "fixturenames", ())
+        group = next((GROUPS[name] for name in GROUPS if name in asked), None)
+        if group and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    if item.get_closest_marker("xdist_group"):
+        return 0
+    return 1 if item.get_closest_marker("slow") else 2
 
 
 class Answer(NamedTuple):
@@ -24,11 +62,8 @@ class Answer(NamedTuple):
 
 
 @pytest.fixture
-def command(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Answer]]:
+def command(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Answer]]:
     """Run a command line in this process."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
 
     def call(*arguments: object) -> Answer:
@@ -43,24 +78,36 @@ def command(
 @pytest.fixture(scope="session")
 def tickets_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The job file of the small classify job."""
-    return tickets.write_job(tmp_path_factory.mktemp("tickets"))
+    return made_once(tmp_path_factory, "tickets", tickets.write_job) / "job.yaml"
+
+
+class Finished(NamedTuple):
+    """A whole run by one command, and what that printed."""
+
+    run: Path
+    out: str
+    err: str
 
 
 @pytest.fixture(scope="session")
-def finished_process(
-    tickets_job: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, CompletedProcess[str]]:
-    """A whole run of it, by one command, and what that printed."""
-    runs = tmp_path_factory.mktemp("runs")
-    process = tickets.deepsynth("run", tickets_job, "--runs", runs, "--name", "whole")
-    assert process.returncode == 0, process.stderr
-    return runs / "whole", process
+def finished_process(tickets_job: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The run of the small job that all test processes share; `finished` is to be used."""
+
+    def make(folder: Path) -> None:
+        done = tickets.deepsynth("run", tickets_job, "--runs", folder, "--name", "whole")
+        assert done.returncode == 0, done.stderr
+        (folder / "out").write_text(done.stdout)
+        (folder / "err").write_text(done.stderr)
+
+    made = made_once(tmp_path_factory, "finished", make)
+    return Finished(made / "whole", (made / "out").read_text(), (made / "err").read_text())
 
 
 @pytest.fixture(scope="session")
-def finished(finished_process: tuple[Path, CompletedProcess[str]]) -> Path:
-    """The run folder; to be looked at, not changed."""
-    return finished_process[0]
+def finished(finished_process: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This process's own copy of it; to be looked at, not changed."""
+    folder = tmp_path_factory.mktemp("finished") / "whole"
+    return Path(shutil.copytree(finished_process.run, folder))
 
 
 @pytest.fixture

@@ -56,7 +56,14 @@ get_runner(sys.argv[1]).run(run, run.plan.steps, lambda: None)
 """
 
 
-@pytest.fixture(params=[kind for kind in KINDS if kind not in ELSEWHERE])
+def here() -> list[object]:
+    """The runners of this contract; those of Flyte go where its other tests do."""
+    marks = {"flyte": pytest.mark.xdist_group("store")}
+    kinds = [kind for kind in KINDS if kind not in ELSEWHERE]
+    return [pytest.param(kind, marks=marks.get(kind, ())) for kind in kinds]
+
+
+@pytest.fixture(params=here())
 def on(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:

@@ -1,18 +1,11 @@
-"""One stand-in for the session, caches of its own, and an account that can write."""
+"""The stand-in without faults, caches of its own, and an account that can write."""
 
 import pytest
 
 from deepsynth.hub.account import Account
 from deepsynth.hub.retry import Retry
-from tests.servers.hub import StandIn
 
 QUICK = Retry(attempts=4, base_delay=0.05, max_delay=0.2, max_wait=5)
-
-
-@pytest.fixture(scope="session")
-def hub_server(tmp_path_factory):
-    with StandIn(tmp_path_factory.mktemp("hub")) as running:
-        yield running
 
 
 @pytest.fixture

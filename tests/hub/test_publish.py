@@ -14,6 +14,7 @@ from deepsynth.hub.remote import Remote
 from tests.hub import fault_table
 from tests.hub.conftest import QUICK
 from tests.support.folders import make_dataset, make_run, seed_of
+from tests.support.tickets import wait_until
 
 
 @pytest.fixture
@@ -180,7 +181,7 @@ def test_data_of_others_is_never_removed(api, put, tmp_path, repo):
 
 def while_committing(hub, put, folder, meanwhile):
     """Publish `folder`, its commit held back until `meanwhile` has happened."""
-    hub.fault("POST .*/commit/main", delay=3)
+    hub.fault("POST .*/commit/main", hold=True)
     outcome = []
 
     def run():
@@ -191,9 +192,9 @@ def while_committing(hub, put, folder, meanwhile):
 
     publisher = threading.Thread(target=run)
     publisher.start()
-    while not hub.requests("/commit/main"):
-        pass
+    wait_until(lambda: hub.requests("/commit/main"), what="a commit")
     meanwhile()
+    hub.control("faults", method="DELETE")
     publisher.join()
     return outcome[0]
 

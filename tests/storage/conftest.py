@@ -8,22 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deepsynth.storage import stores
-from tests.servers.s3 import Ceph, shared_ceph, why_not
-
 MEBIBYTE = 1 << 20
-
-
-@pytest.fixture
-def ceph(monkeypatch: pytest.MonkeyPatch) -> Ceph:
-    """A real S3, with its credentials in the environment."""
-    if reason := why_not():
-        pytest.skip(reason)
-    server = shared_ceph()
-    for name, value in server.environment().items():
-        monkeypatch.setenv(name, value)
-    stores._open.cache_clear()
-    return server
 
 
 @pytest.fixture(params=["file", "s3"])

@@ -7,19 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
 from huggingface_hub import HfApi
 
 from tests.servers.hub import StandIn
 
 TICKETS = Path(__file__).resolve().parents[3] / "examples" / "tickets" / "tickets.csv"
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory):
-    with StandIn(tmp_path_factory.mktemp("hub")) as running:
-        yield running
 
 
 def deepsynth(
@@ -44,8 +37,9 @@ def deepsynth(
 
 
 def test_a_hub_dataset_is_pinned_and_a_revoked_token_is_an_error(
-    hub: StandIn, tmp_path: Path
+    hub_server: StandIn, tmp_path: Path
 ) -> None:
+    hub = hub_server
     api = HfApi(endpoint=hub.url, token="hf_alice_write")
     api.create_repo("alice/tickets", repo_type="dataset", private=True)
     rows = TICKETS.read_bytes().splitlines(keepends=True)[:91]

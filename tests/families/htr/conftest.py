@@ -42,19 +42,15 @@ def alto_folder(tmp_path: Path, pages_made_once: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def kraken() -> Callable[..., str]:
-    """Runs Python in the managed environment, which is built once if it is not there."""
-    from deepsynth.families.htr.kraken.environment import setup_htr
-
-    environment = setup_htr()
+def kraken(kraken_folder: Path) -> Callable[..., str]:
+    """Runs Python in the managed environment."""
 
     def run(*arguments: str, check: bool = True) -> str:
         done = subprocess.run(
-            [environment.python, *arguments],
+            [kraken_folder / "bin" / "python", *arguments],
             capture_output=True,
             text=True,
             check=False,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
         assert not check or done.returncode == 0, done.stderr
         return done.stdout

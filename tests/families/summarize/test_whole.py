@@ -18,6 +18,8 @@ from deepsynth.families import get_family
 from deepsynth.run.run import Run
 from tests.support.folders import places_named
 
+pytestmark = pytest.mark.xdist_group("summarize-whole")
+
 ARTICLES = Path("examples/articles/articles.jsonl").resolve()
 
 

@@ -13,8 +13,6 @@ from deepsynth.run import receipts
 from deepsynth.run.run import Run
 from deepsynth.run.step import Plan, Step
 from deepsynth.runners.flyte.local import prepare_flyte
-from deepsynth.storage import stores
-from tests.servers.s3 import Ceph, shared_ceph, why_not
 from tests.support import tickets
 
 pytest.importorskip("flyte", exc_type=ImportError)
@@ -41,8 +39,7 @@ def flyte_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     monkeypatch.setenv("DEEPSYNTH_HOME", str(home / "deepsynth"))
-    for name in ("OMP_NUM_THREADS", "HF_HUB_OFFLINE"):
-        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(home)
     _forget_cache()
     return home
@@ -55,18 +52,6 @@ def _forget_cache() -> None:
 
     LocalDB.close_sync()
     get_config_file.cache_clear()
-
-
-@pytest.fixture
-def ceph(monkeypatch: pytest.MonkeyPatch) -> Ceph:
-    """A real S3, with its credentials in the environment."""
-    if reason := why_not():
-        pytest.skip(reason)
-    server = shared_ceph()
-    for name, value in server.environment().items():
-        monkeypatch.setenv(name, value)
-    stores._open.cache_clear()
-    return server
 
 
 @pytest.fixture(scope="session")

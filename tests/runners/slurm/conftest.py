@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 
 import pytest
 
 from deepsynth.runners.slurm.runner import SlurmRunner
 from deepsynth.runners.slurm.site import Allocation, Site, SiteEnvironment
-from tests.servers.remote import RemoteHost, running_remote, why_no_remote
-from tests.servers.slurm import running_slurm, why_not
-
-
-@pytest.fixture(scope="session")
-def slurm_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A Slurm without accounting on this machine."""
-    if reason := why_not():
-        pytest.skip(reason)
-    with running_slurm(tmp_path_factory.mktemp("slurm")) as conf:
-        yield conf
+from tests.servers.remote import RemoteHost
+from tests.servers.slurm import why_not
 
 
 @pytest.fixture
@@ -34,15 +25,6 @@ def here(slurm_here: Path, monkeypatch: pytest.MonkeyPatch) -> SlurmRunner:
     """A runner of the Slurm of this machine."""
     monkeypatch.setenv("SLURM_CONF", str(slurm_here))
     return SlurmRunner("here", Site(), lambda line: None)
-
-
-@pytest.fixture(scope="session")
-def remote_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemoteHost]:
-    """A login node called `hpc`, of user alice."""
-    if reason := why_no_remote():
-        pytest.skip(reason)
-    with running_remote(tmp_path_factory.mktemp("remote")) as host:
-        yield host
 
 
 @pytest.fixture
@@ -101,20 +83,20 @@ class Survivor:
         assert self.process.wait(200) == 0, self.log.read_text()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def survivors(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[list[Survivor]]:
-    """One for each kind of preemption, and last the time limits; begun with the first test here.
+@pytest.fixture(autouse=True)
+def begin_early(request: pytest.FixtureRequest) -> None:
+    """The survivors begin with the first test of a Slurm, if one asks for them later."""
+    if "slurm_here" in request.fixturenames and any(
+        "survivors" in getattr(item, "fixturenames", ()) for item in request.session.items
+    ):
+        request.getfixturevalue("survivors")
 
-    Empty where none of them is asked for, or where no Slurm can run.
-    """
-    wanted = any(
-        isinstance(item, pytest.Function) and "survivors" in signature(item.function).parameters
-        for item in request.session.items
-    )
+
+@pytest.fixture(scope="session")
+def survivors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Survivor]]:
+    """One for each kind of preemption, and last the time limits; none where no Slurm can run."""
     begun: list[Survivor] = []
-    if wanted and why_not() is None:
+    if why_not() is None:
         keys = ("SLURM_SIGNAL", "SLURM_GRACE", "SLURM_PREEMPT")
         begun = [
             _begin(
@@ -127,7 +109,7 @@ def survivors(
         begun.append(_begin("limits", tmp_path_factory.mktemp("limits"), {}))
     yield begun
     for survivor in begun:
-        survivor.process.terminate()
+        survivor.process.send_signal(signal.SIGINT)  # it takes its Slurm down with it
         survivor.process.wait()
 
 

@@ -11,7 +11,6 @@ import yaml
 from examples.manuscript.make_pages import demo_font, write_pages
 
 from deepsynth.families import family_names, get_family, load_job
-from deepsynth.run.environments import managed_folder
 from deepsynth.run.receipts import has_receipt
 from deepsynth.run.run import Run
 from deepsynth.runners.slurm.record import need_record
@@ -98,11 +97,10 @@ def test_a_family_is_trained_where_deepsynth_is_installed(
 
 @pytest.mark.slow
 def test_kraken_is_trained_where_nothing_of_ours_is(
-    hpc: SlurmRunner, remote_host: RemoteHost, tmp_path: Path
+    hpc: SlurmRunner, remote_host: RemoteHost, kraken_folder: Path, tmp_path: Path
 ) -> None:
-    ketos = managed_folder("htr") / "bin" / "ketos"
-    if not ketos.exists():
-        pytest.skip("Kraken is not installed: deepsynth setup htr")
+    ketos = kraken_folder / "bin" / "ketos"
+    remote_host.show(kraken_folder)
     remote_host.root(f"mkdir -p /opt/kraken/bin; ln -sf '{ketos}' /opt/kraken/bin/")
     plain = SiteEnvironment(setup=["module load kraken"], deepsynth=False, signal="USR1")
     site = Site(host="hpc", partition="cpu", memory="1G", environments={"this": plain})

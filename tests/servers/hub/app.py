@@ -6,6 +6,7 @@ HF_ENDPOINT=http://127.0.0.1:8765 HF_TOKEN=hf_alice_write   # points the real cl
 
 import argparse
 import re
+import socket
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -111,9 +112,10 @@ def build() -> Any:
 
 
 def main() -> None:
-    """Run one hub until killed; `--port 0` is not offered: the caller chooses a free one."""
+    """Run one hub until killed, on a port of this machine or on the caller's listening socket."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=HUB.config.port)
+    parser.add_argument("--socket", type=int, help="a descriptor, in place of --port")
     parser.add_argument("--root", type=Path, default=HUB.config.root)
     parser.add_argument("--page-size", type=int, default=HUB.config.page_size)
     parser.add_argument("--multipart-over", type=int, default=HUB.config.multipart_over)
@@ -121,10 +123,15 @@ def main() -> None:
     parser.add_argument("--lfs-threshold", type=int, default=HUB.config.lfs_threshold)
     parser.add_argument("--commits-per-hour", type=int, default=HUB.config.commits_per_hour)
     parser.add_argument("--no-xet", dest="xet", action="store_false")
-    for name, value in vars(parser.parse_args()).items():
+    options = vars(parser.parse_args())
+    descriptor = options.pop("socket")
+    for name, value in options.items():
         setattr(HUB.config, name, value)
+    if descriptor is None:
+        listener = socket.create_server(("127.0.0.1", HUB.config.port))
+    else:
+        listener = socket.socket(fileno=descriptor)
+        HUB.config.port = listener.getsockname()[1]
     HUB.open()
-    uvicorn.run(
-        build(), host="127.0.0.1", port=HUB.config.port, log_level="error", http="h11",
-        lifespan="off",
-    )  # fmt: skip
+    config = uvicorn.Config(build(), log_level="error", http="h11", lifespan="off")
+    uvicorn.Server(config).run(sockets=[listener])

@@ -16,6 +16,7 @@ async def control(req):
     if what == "faults":
         if req.method == "DELETE":
             HUB.faults.clear()
+            HUB.cleared += 1
         elif req.method == "POST":
             b = await req.json()
             HUB.faults.extend(b if isinstance(b, list) else [b])

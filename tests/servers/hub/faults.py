@@ -6,7 +6,8 @@ A fault is `{"match": REGEX on "METHOD /path?query", "times": N, "skip": N, ...}
 - `drop`: "fin" or "rst" ends the connection before any answer; with `after_bytes` in the middle of
   the answer's body, or of the request's body when `upload` is true;
 - `lost_response`: do the work, then drop the connection instead of answering;
-- `delay` seconds before anything, `bps` bytes per second of answer, `corrupt`: flip one bit.
+- `hold` until the faults are cleared, `delay` seconds before anything, `bps` bytes per second of
+  answer, `corrupt`: flip one bit.
 """
 
 import asyncio
@@ -64,6 +65,9 @@ class Exchange:
     async def answered_by_fault(self) -> bool:
         """Apply what happens before the application sees the request."""
         fault = self.fault
+        cleared = HUB.cleared
+        while fault.get("hold") and HUB.cleared == cleared:
+            await asyncio.sleep(0.02)
         if fault.get("delay"):
             await asyncio.sleep(fault["delay"])
         if fault.get("drop") and not fault.get("after_bytes") and not fault.get("lost_response"):

@@ -1,11 +1,9 @@
 """A stand-in as a child process, and the handle tests hold on it."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -23,30 +21,23 @@ class StandIn:
     """
 
     def __init__(self, root: Path, *options: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        self.root = root
-        command = [sys.executable, "-m", "tests.servers.hub", "--port", str(port)]
-        self._process = subprocess.Popen(
-            [*command, "--root", str(root), *options],
-            cwd=REPOSITORY,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            self.root = root
+            command = [sys.executable, "-m", "tests.servers.hub", "--root", str(root), *options]
+            self._process = subprocess.Popen(
+                [*command, "--socket", str(listener.fileno())],
+                cwd=REPOSITORY,
+                pass_fds=[listener.fileno()],
+            )
 
     def __enter__(self) -> "StandIn":
-        for _ in range(200):
-            try:
-                self.control("health")
-            except OSError:
-                if self._process.poll() is not None:
-                    break
-                time.sleep(0.05)
-            else:
-                return self
-        self.__exit__()
-        raise RuntimeError("the hub stand-in did not start")
+        try:
+            self.control("health")  # the socket takes it, and waits for the process to begin
+        except OSError as error:
+            self.__exit__()
+            raise RuntimeError("the hub stand-in did not start") from error
+        return self
 
     def __exit__(self, *_error: object) -> None:
         self._process.kill()

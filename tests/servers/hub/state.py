@@ -65,6 +65,7 @@ class Hub:
 
     config: Config = field(default_factory=Config)
     faults: list[dict[str, Any]] = field(default_factory=list)
+    cleared: int = 0
     log: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
     secret: str = field(default_factory=lambda: uuid.uuid4().hex)

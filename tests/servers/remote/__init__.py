@@ -6,6 +6,7 @@ folder of it is first on the path.
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepsynth.run.environments import managed_folder
 from tests.servers.slurm import server_environment, why_not
 
 HERE = Path(__file__).parent
@@ -41,6 +41,11 @@ class RemoteHost:
             argv, env=environment, capture_output=True, text=True, check=True
         ).stdout
 
+    def show(self, folder: Path) -> None:
+        """Let alice read a folder of this machine, below the home of who runs the tests."""
+        above = [folder, *folder.parents][:-1]
+        self.root(f"chmod o+rx {shlex.join(map(str, above))}")
+
 
 def why_no_remote() -> str | None:
     """Why no login node can run here, or None when one can."""
@@ -57,9 +62,7 @@ def why_no_remote() -> str | None:
 def running_remote(folder: Path, **settings: str) -> Iterator[RemoteHost]:
     """Run a login node with its state in `folder`."""
     source = Path(__file__).parents[3] / "src"
-    kraken = managed_folder("htr")
     readable = f"{sys.prefix} {Path(sys.base_prefix).resolve()} {source}"
-    readable += f" {kraken}" * kraken.is_dir()
     environment = server_environment(**({"READABLE": readable} | settings))
     try:
         subprocess.run(

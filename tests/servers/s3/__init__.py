@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
 from pathlib import Path
+
+from tests.support.ports import reserved_ports
 
 HERE = Path(__file__).parent
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "monmaptool", "curl")
@@ -90,43 +90,24 @@ class Ceph:
         raise TimeoutError("the gateway does not answer")
 
 
-@cache
-def shared_ceph() -> Ceph:
-    """The store of this test process, started once, ended with the process."""
-    folder = Path(tempfile.mkdtemp(prefix="ceph-"))
-    first = _free_ports()
-    ports = {"PORT": str(first), "MON_PORT": str(first + 1), "OSD_PORT": str(first + 2)}
-    log = folder / "start.log"
-    atexit.register(_end, folder)
-    with log.open("w") as output:
-        done = subprocess.run(
-            ["bash", HERE / "start.sh", folder / "ceph"],
-            env=os.environ | ports,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            check=False,
-        )
-    assert done.returncode == 0, log.read_text()
-    ceph = Ceph(folder / "ceph", first)
-    ceph.make_bucket("tests")
-    return ceph
-
-
-def _end(folder: Path) -> None:
-    subprocess.run(["bash", HERE / "stop.sh", folder / "ceph"], check=False)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _free_ports() -> int:
-    """The first of eighteen free ports, below those the system gives to outgoing connections."""
-    for _ in range(100):
-        first = random.randrange(17000, 32000, 20)
+@contextmanager
+def running_ceph() -> Iterator[Ceph]:
+    """Run a store, its state in a folder of its own whose path is short enough for sockets."""
+    short = tempfile.TemporaryDirectory(prefix="ceph-", ignore_cleanup_errors=True)
+    with short as above, reserved_ports() as first:
+        folder, log = Path(above, "ceph"), Path(above, "start.log")
+        ports = {"PORT": str(first), "MON_PORT": str(first + 1), "OSD_PORT": str(first + 2)}
         try:
-            for port in range(first, first + 18):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first
-    raise RuntimeError("no free ports")
+            with log.open("w") as output:
+                done = subprocess.run(
+                    ["bash", HERE / "start.sh", folder],
+                    env=os.environ | ports,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    check=False,
+                )
+            assert done.returncode == 0, log.read_text()
+            yield Ceph(folder, first)
+        finally:
+            subprocess.run(["bash", HERE / "stop.sh", folder], check=False)

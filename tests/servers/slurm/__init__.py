@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.support.ports import reserved_ports
 
 HERE = Path(__file__).parent
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
@@ -31,27 +32,20 @@ def server_environment(**settings: str) -> dict[str, str]:
 @contextmanager
 def running_slurm(folder: Path, **settings: str) -> Iterator[Path]:
     """Run Slurm with its state in `folder`; yields its slurm.conf."""
-    settings = {"SLURM_BASE_PORT": str(_free_ports())} | settings
-    environment = server_environment(**settings)
     log = folder.with_suffix(".log")
-    try:
-        with log.open("w") as output:
-            done = subprocess.run(
-                ["bash", HERE / "start.sh", folder],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                check=False,
-            )
-        assert done.returncode == 0, log.read_text()
-        yield folder / "slurm.conf"
-    finally:
-        subprocess.run(["bash", HERE / "stop.sh", folder], env=environment, check=False)
-
-
-def _free_ports() -> int:
-    """The first of ten ports that are most likely free: two above one that is."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return min(probe.getsockname()[1], 65000) + 2
+    with reserved_ports() as first:
+        environment = server_environment(**({"SLURM_BASE_PORT": str(first)} | settings))
+        try:
+            with log.open("w") as output:
+                done = subprocess.run(
+                    ["bash", HERE / "start.sh", folder],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    check=False,
+                )
+            assert done.returncode == 0, log.read_text()
+            yield folder / "slurm.conf"
+        finally:
+            subprocess.run(["bash", HERE / "stop.sh", folder], env=environment, check=False)
