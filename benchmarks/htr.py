@@ -149,7 +149,7 @@ def make_run(folder: Path, name: str, settings: dict[str, Any], last: str) -> Ru
 
 def train_all(folder: Path, rounds: int) -> dict[str, Any]:
     write_pages(folder / "serif", font=demo_font("DejaVuSerif"), pages=30, seed=5)
-    fresh = {"data": {"ground_truth": "serif"}, "train": {"max_epochs": 12}}
+    fresh = {"data": {"ground_truth": "serif"}, "train": {"epochs": 12}}
     base = make_run(folder, "base", fresh, "train").path / "model" / "best.safetensors"
     every = {f"{pages} pages": train_on(folder, base, pages, rounds) for pages in (20, 100)}
     return {"target_cer": TARGET_CER, **every}

@@ -205,6 +205,7 @@ def run_trainer(way: str, args: argparse.Namespace, device: str) -> dict[str, An
             scheduler="constant",
             warmup_ratio=0.0,
             evaluations=1,
+            mixed_precision="bf16" if halves else "no",
             target_only_logits=ours,
             preset="standard",
         ),
@@ -248,7 +249,6 @@ def run_trainer(way: str, args: argparse.Namespace, device: str) -> dict[str, An
             Path(folder) / "out",
             args.samples,
             validates=False,
-            precision="bf16" if halves else "no",
             workers=0 if ours or device == "cpu" else min(8, (os.cpu_count() or 2) - 1),
         )
         arguments.save_strategy = "no"

@@ -13,7 +13,8 @@ import pytest
 import deepsynth
 from deepsynth.cli import run_command
 from deepsynth.families import family_names, get_family, load_job
-from deepsynth.job.job import Job, ResolvedJob, read_settings, setting_names, typed_job
+from deepsynth.job.job import Job, ResolvedJob, read_settings, typed_job
+from deepsynth.job.settings import setting_names
 from deepsynth.run.environments import get_environment
 from deepsynth.run.receipts import has_receipt
 from deepsynth.run.run import Run

@@ -8,13 +8,8 @@ import pytest
 from deepsynth.errors import JobError
 from deepsynth.families import load_job
 from deepsynth.families.classify.job import ClassifyJob
-from deepsynth.job.job import (
-    Recommendation,
-    ResolvedJob,
-    read_settings,
-    setting_names,
-    typed_job,
-)
+from deepsynth.job.job import Recommendation, ResolvedJob, read_settings, typed_job
+from deepsynth.job.settings import setting_names
 
 JOB = """\
 family: classify

@@ -35,7 +35,7 @@ JOB: dict[str, Any] = {
         "batch_size": 4,
         "strategy": "steps",
         "every": 3,
-        "early_stopping_patience": 99,
+        "patience": 99,
     },
     "check": {"learn": False},
     "evaluation": {"bootstrap_samples": 100},

@@ -8,26 +8,24 @@ from and why, which is what `resolved.yaml` in a run folder shows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from deepsynth.errors import JobError
+from deepsynth.job.settings import (
+    Section,
+    Setting,
+    keys_of,
+    section_at,
+    validate,
+)
 from deepsynth.job.strict_yaml import KeyPath, read_scalar, read_yaml
 from deepsynth.storage import local_path
 from deepsynth.storage.stores import is_url
-
-Origin: TypeAlias = Literal["file", "flag", "preset", "default"]
-
-
-class Section(BaseModel):
-    """A part of a job: unknown keys and wrong types are refused, nothing is converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class LocalPath:
 class Job(Section):
     """What every job says, whatever its family."""
 
-    family: str = Field(description="What is trained: classify.")
+    family: str = Field(description="What is trained: the name of a family.")
     seed: int = Field(
         default=42,
         ge=0,
@@ -58,16 +56,6 @@ class Job(Section):
 
 AnyJob = TypeVar("AnyJob", bound=Job)
 """The type of job of some family."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One value of a job, where it came from and why."""
-
-    value: Any
-    origin: Origin
-    where: str = ""
-    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,7 +87,7 @@ class ResolvedJob:
             for parent in parents:
                 node = node.setdefault(parent, {})
             entry = {"value": setting.value, "from": setting.origin}
-            entry |= {k: v for k in ("where", "why") if (v := getattr(setting, k))}
+            entry |= {k: v for k in ("written", "where", "why") if (v := getattr(setting, k))}
             node[leaf] = entry
         head = "# Every value of this run: what it is, where it came from, and why.\n"
         return head + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=100)
@@ -111,7 +99,7 @@ class ResolvedJob:
             known = settings[advice.key]
             if advice.pins and known.value is not None:
                 why = advice.why if advice.value == known.value else f"{known.value}: {advice.why}"
-                settings[advice.key] = Setting(advice.value, known.origin, known.where, why)
+                settings[advice.key] = replace(known, value=advice.value, why=why)
             elif known.value is None and (advice.pins or known.origin == "default"):
                 settings[advice.key] = Setting(advice.value, "preset", why=advice.why)
         return ResolvedJob(typed_job(type(self.job), settings), settings, self.text, self.name)
@@ -125,6 +113,11 @@ def read_settings(resolved: str) -> dict[str, Setting]:
 def typed_job(job_type: type[AnyJob], settings: Mapping[str, Setting]) -> AnyJob:
     """The job with these values."""
     return job_type.model_validate(_nest({key: s.value for key, s in settings.items()}))
+
+
+def settings_of(job: Job, read: Mapping[str, Setting]) -> dict[str, Setting]:
+    """The settings of a job under the names of today, from what was read of its run."""
+    return _settle(job, {tuple(key.split(".")): setting for key, setting in read.items()})
 
 
 def read_job(
@@ -155,40 +148,12 @@ def read_job(
         origins |= dict.fromkeys(_keys_at(values, key), Setting(None, "flag", override))
     line = lines.get(("family",))
     job_type = type_of(values.get("family"), f"{path}:{line}" if line else str(path))
-    job = validate_job(job_type, values, path, origins)
+    _let_flags_win(values, job_type, origins)
+    job = validate(job_type, values, str(values["family"]), path, origins)
     folder = path.resolve().parent
     placed = _with_paths(job, lambda value, mark: _place(value, folder, mark))
-    settings = {
-        ".".join(key): Setting(value, *_origin(key, origins)) for key, value in _leaves(placed)
-    }
-    return ResolvedJob(placed, settings, text, path.parent.resolve().name or path.stem)
-
-
-def validate_job(
-    job_type: type[Job], values: Mapping[str, Any], path: Path, origins: Mapping[KeyPath, Setting]
-) -> Job:
-    """Type-check `values`; every complaint carries its line, all of them in one error."""
-    try:
-        return job_type.model_validate(values)
-    except ValidationError as error:
-        family = str(values.get("family"))
-        problems = [_explain(item, job_type, family, path, origins) for item in error.errors()]
-    first, *rest = problems
-    if rest:
-        more = "\n".join(f"  Also {line}" for line in (str(problem) for problem in rest))
-        hint = f"{first.hint}\n{more}" if first.hint else more.strip()
-        raise JobError(first.what, where=first.where, hint=hint)
-    raise first
-
-
-def setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Dotted names of all settings below `model`: `data.path`, `train.epochs`, ..."""
-    for name, info in model.model_fields.items():
-        section = _section_of(info.annotation)
-        if section:
-            yield from setting_names(section, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
+    name = path.parent.resolve().name or path.stem
+    return ResolvedJob(placed, _settle(placed, origins), text, name)
 
 
 def _read_text(path: Path) -> str:
@@ -226,6 +191,22 @@ def _apply_override(values: dict[str, Any], override: str) -> KeyPath:
     return key
 
 
+def _let_flags_win(
+    values: Mapping[str, Any], job_type: type[Job], origins: dict[KeyPath, Setting]
+) -> None:
+    """An override counts more than the file, whichever names of the setting the two use."""
+    flags = [key for key, origin in origins.items() if origin.origin == "flag"]
+    for key in flags:
+        section = section_at(job_type, key[:-1])
+        node: Any = values
+        for part in key[:-1]:
+            node = node[part]
+        for other in section.outdone_by(str(key[-1])) if section else ():
+            place = (*key[:-1], other)
+            if place in origins and origins[place].origin == "file":
+                del node[other], origins[place]
+
+
 def _spell_out(data: Any) -> Any:
     """`data: hub:USER/NAME` is `data: {hub: USER/NAME}`, any other text `data: {path: TEXT}`."""
     if not isinstance(data, str):
@@ -244,50 +225,6 @@ def _keys_at(values: Mapping[str, Any], key: KeyPath) -> Iterator[KeyPath]:
             yield from _keys_at(values, (*key, name))
 
 
-def _explain(
-    item: Any, job_type: type[Job], family: str, path: Path, origins: Mapping[KeyPath, Setting]
-) -> JobError:
-    loc: KeyPath = tuple(item["loc"])
-    name = ".".join(map(str, loc))
-    origin = next((origins[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in origins), None)
-    where = str(path)
-    if origin is not None:
-        line = origin.where.rpartition(":")[2]
-        where = origin.where if origin.origin == "flag" else f"{path}:{line}"
-    if item["type"] == "extra_forbidden":
-        names = list(setting_names(job_type))
-        return JobError(
-            f"{name} is not a setting of {family}.", where=where, hint=_did_you_mean(loc, names)
-        )
-    if item["type"] == "missing":
-        return JobError(f"{name} must be given.", where=where, hint=f"Add `{loc[-1]}:` there.")
-    given = repr(item["input"])
-    given = given if len(given) <= 60 else given[:57] + "..."
-    reason = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return JobError(f"{name} is {given}, but {reason}.", where=where)
-
-
-def _did_you_mean(loc: KeyPath, names: list[str]) -> str:
-    name, leaf = ".".join(map(str, loc)), str(loc[-1])
-    above = [str(part) for part in loc[:-1]]
-    parts = [known.split(".") for known in names]
-    here = list(dict.fromkeys(p[len(above)] for p in parts if p[: len(above)] == above))
-    if near := get_close_matches(leaf, here, n=1, cutoff=0.6):
-        return f"Did you mean {near[0]}?"
-    elsewhere = [known for known in names if known.rpartition(".")[2] == leaf]
-    elsewhere = elsewhere or get_close_matches(name, names, n=1, cutoff=0.7)
-    if elsewhere:
-        return f"Did you mean {elsewhere[0]}?"
-    return f"Settings here: {', '.join(here) or 'none'}."
-
-
-def _section_of(annotation: Any) -> type[BaseModel] | None:
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
-
-
 def _leaves(
     section: BaseModel, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -299,9 +236,15 @@ def _leaves(
             yield (*path, name), value
 
 
-def _origin(key: tuple[str, ...], origins: Mapping[KeyPath, Setting]) -> tuple[Origin, str]:
-    found = origins.get(key)
-    return (found.origin, found.where) if found else ("default", "")
+def _settle(job: Job, origins: Mapping[KeyPath, Setting]) -> dict[str, Setting]:
+    """Every value of a job with its origin, whichever of its names it was given under."""
+    settings: dict[str, Setting] = {}
+    for key, value in _leaves(job):
+        given = next((k for k in keys_of(type(job), key) if k in origins), None)
+        origin = origins[given] if given else Setting(None, "default")
+        written = origin.written if given == key else str(given[-1]) if given else ""
+        settings[".".join(key)] = replace(origin, value=value, written=written)
+    return settings
 
 
 def with_local_copies(job: Job) -> Job:
@@ -346,7 +289,9 @@ def _read_entries(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tu
             yield (
                 ".".join((*path, key)),
                 Setting(
-                    entry["value"], entry["from"], entry.get("where", ""), entry.get("why", "")
+                    entry["value"],
+                    entry["from"],
+                    **{k: entry[k] for k in ("written", "where", "why") if k in entry},
                 ),
             )
         else:

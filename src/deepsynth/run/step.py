@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from deepsynth.job.job import Section
+from deepsynth.job.settings import Section
 
 
 class Resources(Section):

@@ -28,8 +28,9 @@ from deepsynth.errors import (
     RunError,
     StepFailed,
 )
-from deepsynth.families import Family, family_of, get_family, load_job
-from deepsynth.job.job import ResolvedJob, setting_names
+from deepsynth.families import Family, family_of, get_family, job_of, load_job
+from deepsynth.job.job import ResolvedJob, settings_of
+from deepsynth.job.settings import setting_names
 from deepsynth.run.execution import raise_stopped
 from deepsynth.run.run import Run, is_run
 from deepsynth.runners import Runner, get_runner, on_help, runner_of
@@ -311,7 +312,7 @@ def _refuse_overrides(target: Path, overrides: tuple[str, ...]) -> None:
 
 
 def _refuse_other_job(existing: Run, resolved: ResolvedJob) -> None:
-    theirs, ours = existing.settings, resolved.settings
+    theirs, ours = settings_of(job_of(existing), existing.settings), resolved.settings
     for key in dict.fromkeys([*theirs, *ours]):
         there = theirs[key].value if key in theirs else None
         here = ours[key].value if key in ours else None

@@ -16,7 +16,7 @@ from deepsynth.families.htr.kraken.site import best_of, find_dialect, read_log_l
 
 
 def job(**changes) -> HtrJob:
-    train = {"batch_size": 8, "learning_rate": 0.001, "max_epochs": 30} | changes.pop("train", {})
+    train = {"batch_size": 8, "learning_rate": 0.001, "epochs": 30} | changes.pop("train", {})
     data = {"ground_truth": "gt", "normalization": "NFD"}
     return HtrJob.model_validate({"family": "htr", "data": data, "train": train} | changes)
 
@@ -54,7 +54,7 @@ def test_unknown_versions_are_refused(told: str):
 
 @pytest.mark.parametrize("major", [4, 5, 6, 7])
 def test_options_stand_where_the_version_wants_them(major: int):
-    argv = command(major, job(train={"precision": "bf16-mixed"}), "base.mlmodel")
+    argv = command(major, job(train={"mixed_precision": "bf16"}), "base.mlmodel")
     split = argv.index("train")
     assert ("-d" in argv[:split]) is (major >= 6)
     assert ("--workers" in argv[:split]) is (major >= 6)
@@ -69,7 +69,7 @@ def test_options_stand_where_the_version_wants_them(major: int):
 
 @pytest.mark.parametrize(("major", "word"), [(4, "dumb"), (5, "fixed"), (6, "fixed"), (7, "fixed")])
 def test_no_early_stopping_always_comes_with_an_end(major: int, word: str):
-    argv = command(major, job(train={"early_stopping": False}))
+    argv = command(major, job(train={"patience": 0}))
     assert argv[argv.index("-q") + 1] == word
     assert argv[argv.index("-N") + 1] == "30"
 

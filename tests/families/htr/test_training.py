@@ -65,9 +65,9 @@ def base(world: Path) -> Run:
         "train": {
             "spec": SPEC,
             "batch_size": 4,
-            "max_epochs": 16,
+            "epochs": 16,
             "learning_rate": 0.01,
-            "early_stopping": False,
+            "patience": 0,
         },
     }
     run = make_run(world, settings, "base")
@@ -121,7 +121,7 @@ def fine_tune(world: Path, base: Run, name: str, **train: object) -> Run:
     settings = {
         "data": {"ground_truth": "italic"},
         "model": str(base.path / "model" / "best.safetensors"),
-        "train": {"batch_size": 4, "max_epochs": 2, "learning_rate": 0.005} | train,
+        "train": {"batch_size": 4, "epochs": 2, "learning_rate": 0.005} | train,
     }
     return make_run(world, settings, name)
 
@@ -152,9 +152,9 @@ def test_a_frozen_backbone_does_not_change(world: Path, base: Run):
 
 
 def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(world: Path, base: Run):
-    whole = fine_tune(world, base, "whole", max_epochs=5, early_stopping=False)
+    whole = fine_tune(world, base, "whole", epochs=5, patience=0)
     do(whole, "train")
-    killed = fine_tune(world, base, "killed", max_epochs=5, early_stopping=False)
+    killed = fine_tune(world, base, "killed", epochs=5, patience=0)
     do(killed, "prepare")
     code = "import sys; from deepsynth.run.execution import main; sys.exit(main(sys.argv[1:]))"
     child = subprocess.Popen(
@@ -184,7 +184,7 @@ def test_characters_the_model_lacks_are_refused_when_asked(world: Path, base: Ru
     settings = {
         "data": {"ground_truth": "odd"},
         "model": str(base.path / "model" / "best.safetensors"),
-        "train": {"max_epochs": 1, "resize": "fail"},
+        "train": {"epochs": 1, "resize": "fail"},
     }
     run = make_run(world, settings, "odd-run")
     with pytest.raises(StepFailed, match="cannot write some characters") as failed:
@@ -201,7 +201,7 @@ def test_a_site_ketos_trains_the_same_job(world: Path, base: Run):
         "data": {"ground_truth": "italic"},
         "model": str(base.path / "model" / "best.mlmodel"),
         "kraken": {"toolchain": "site", "ketos": str(managed_folder("htr") / "bin" / "ketos")},
-        "train": {"batch_size": 8, "max_epochs": 2, "early_stopping": False},
+        "train": {"batch_size": 8, "epochs": 2, "patience": 0},
     }
     run = make_run(world, settings, "site")
     do(run)
@@ -218,7 +218,7 @@ def segmenter(world: Path) -> Run:
         "task": "segmentation",
         "data": {"ground_truth": "serif"},
         "segmentation": {"line_classes": {"DefaultLine": "line"}, "region_classes": {}},
-        "train": {"spec": SEGMENTER, "max_epochs": 8, "learning_rate": 0.01},
+        "train": {"spec": SEGMENTER, "epochs": 8, "learning_rate": 0.01},
     }
     run = make_run(world, settings, "segmenter")
     do(run)
@@ -321,7 +321,7 @@ def test_with_folds_every_page_is_read_once_by_a_model_that_never_saw_it(world: 
         "data": {"ground_truth": "italic"},
         "model": str(base.path / "model" / "best.safetensors"),
         "split": {"folds": 3},
-        "train": {"batch_size": 8, "max_epochs": 2, "learning_rate": 0.005},
+        "train": {"batch_size": 8, "epochs": 2, "learning_rate": 0.005},
     }
     run = make_run(world, settings, "folds")
     do(run)

@@ -174,7 +174,7 @@ def manuscript(folder: Path) -> Path:
 
     write_pages(folder / "pages", font=demo_font("DejaVuSerif"), pages=12, seed=1, lines=3)
     job = folder / "job.yaml"
-    job.write_text("family: htr\ndata: {ground_truth: pages}\ntrain: {max_epochs: 1}\n")
+    job.write_text("family: htr\ndata: {ground_truth: pages}\ntrain: {epochs: 1}\n")
     return job
 
 

@@ -51,8 +51,8 @@ def htr(folder: Path) -> Path:
         "train": {
             "spec": "[1,24,0,1 Cr3,3,8 Mp2,2 S1(1x0)1,3 Lbx16]",
             "batch_size": 8,
-            "max_epochs": 2,
-            "early_stopping": False,
+            "epochs": 2,
+            "patience": 0,
         },
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(job))

@@ -209,11 +209,11 @@ def check_training(
     entry = ledger(
         len(splits["train"]),
         batch_size,
-        train.gradient_accumulation,
+        train.gradient_accumulation or 1,
         cast(float, train.epochs),
         learning_rate=rate,
-        warmup_ratio=train.warmup_ratio,
-        scheduler=train.scheduler,
+        warmup_ratio=train.warmup_ratio or 0.0,
+        scheduler=train.scheduler or "linear",
     )
     findings = check_ledger(entry, rate, len(labels))
     name = model_path(run, "check")
@@ -240,7 +240,7 @@ def check_training(
     longest = sorted(rows, key=lambda row: len(splits["train"].texts[row]))[-batch_size:]
     batches = [rows[start : start + batch_size] for start in range(0, 4 * batch_size, batch_size)]
     sampled = [batch(found) for found in [*batches, longest] if found]
-    batches_in_all = entry.updates * train.gradient_accumulation
+    batches_in_all = entry.updates * (train.gradient_accumulation or 1)
     budget = probe(model, sampled, batches_in_all)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     if device == "cuda":

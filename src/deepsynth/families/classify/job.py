@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from deepsynth.job.job import Job, LocalPath, Section
+from deepsynth.job.job import Job, LocalPath
+from deepsynth.job.settings import UNSAID, Alias, Section
+from deepsynth.training.settings import TrainerSettings
 
 
 class Data(Section):
@@ -72,52 +75,58 @@ class Tokens(Section):
     )
 
 
-class Train(Section):
-    """How the model is trained; names as in transformers' TrainingArguments where it has them.
+def _updates_between(strategy: Any, every: Any) -> Any:
+    """`every` of jobs that said `strategy: epoch`, or `strategy: steps`, where it was 100."""
+    if strategy not in ("epoch", "steps"):
+        raise ValueError(f"strategy is {strategy!r}, but should be 'epoch' or 'steps'")
+    if strategy == "epoch":
+        return UNSAID
+    return 100 if every is UNSAID else every
+
+
+class Train(TrainerSettings):
+    """How the model is trained.
 
     Settings without a default are chosen by the size of the data; `resolved.yaml` says why.
     """
 
-    epochs: float | None = Field(default=None, gt=0, le=10_000, description="Passes over the data.")
-    batch_size: int | None = Field(
-        default=None, ge=1, description="Texts in a batch, on each device."
-    )
+    aliases: ClassVar[Mapping[str, Alias]] = {
+        **TrainerSettings.aliases,
+        "strategy": Alias("every", _updates_between),
+    }
+
     eval_batch_size: int = Field(default=64, ge=1, description="Texts in a batch of evaluation.")
-    learning_rate: float | None = Field(default=None, gt=0, lt=1, description="Peak learning rate.")
-    weight_decay: float = Field(default=0.01, ge=0, lt=1, description="Weight decay of AdamW.")
-    warmup_ratio: float = Field(
+    warmup_ratio: float | None = Field(
         default=0.1,
         ge=0,
         lt=1,
         description="Share of the updates in which the learning rate rises.",
     )
-    scheduler: Literal["linear", "cosine", "constant"] = Field(
+    scheduler: Literal["linear", "cosine", "constant"] | None = Field(
         default="linear", description="How the learning rate falls after the warm-up."
     )
-    gradient_accumulation: int = Field(default=1, ge=1, description="Batches in one update.")
-    mixed_precision: Literal["no", "bf16", "fp16"] = Field(
-        default="no", description="bf16 or fp16 arithmetic; fp16 needs a GPU."
-    )
-    strategy: Literal["epoch", "steps"] = Field(
-        default="epoch", description="Evaluate and save after each epoch, or every `every` updates."
-    )
-    every: int = Field(
-        default=100, ge=1, description="Updates between evaluations, with strategy: steps."
-    )
-    early_stopping_patience: int | None = Field(
+    gradient_accumulation: int | None = Field(default=1, ge=1, description="Batches in one update.")
+    evaluations: int | None = Field(
         default=None,
         ge=1,
-        description="Evaluations without a better macro-F1 after which training ends.",
+        description="Evaluations and checkpoints of a training, evenly spread; by default one "
+        "after each pass.",
+    )
+    every: int | None = Field(
+        default=None, ge=1, description="Instead of evaluations: the updates between two of them."
     )
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="balanced: a rare class weighs more in the loss."
     )
-    max_grad_norm: float = Field(
-        default=1.0, gt=0, description="Longest gradient; longer ones are cut."
-    )
     keep_checkpoints: int = Field(
         default=2, ge=1, description="Checkpoints kept besides the best one."
     )
+
+    @model_validator(mode="after")
+    def _one_rhythm(self) -> Train:
+        if self.every is not None and self.evaluations is not None:
+            raise ValueError("every and evaluations exclude each other")
+        return self
 
 
 class Check(Section):
@@ -157,7 +166,7 @@ class ClassifyJob(Job):
     )
     revision: str | None = Field(default=None, description="Branch, tag or commit of a Hub model.")
     tokens: Tokens = Field(default_factory=Tokens)
-    train: Train = Field(default_factory=Train)
+    train: Train = Field(default_factory=lambda: Train.model_validate({}))
     check: Check = Field(default_factory=Check)
     evaluation: Evaluation = Field(default_factory=Evaluation)
 

@@ -24,8 +24,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from deepsynth import durable
-from deepsynth.checks.ledger import count_updates
-from deepsynth.errors import DeepSynthError, RequestError, Stopped
+from deepsynth.errors import DeepSynthError, Stopped
 from deepsynth.families.classify.inference import SETTINGS, probabilities
 from deepsynth.families.classify.job import ClassifyJob
 from deepsynth.families.classify.models import (
@@ -43,6 +42,7 @@ from deepsynth.families.classify.prepared import (
 )
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
+from deepsynth.training.arguments import trainer_arguments
 from deepsynth.training.callbacks import RunCallback, StopSwitch
 from deepsynth.training.checkpoints import is_complete, last_complete, train_from, updates_of
 from deepsynth.training.sampling import EpochSampler
@@ -123,50 +123,17 @@ def scores(predicted: np.ndarray, labels: Sequence[int]) -> dict[str, float]:
 
 
 def training_arguments(job: ClassifyJob, folder: Path, samples: int) -> TrainingArguments:
-    """The job's settings as the Trainer takes them.
-
-    Raises:
-        RequestError: fp16 is asked for where there is no GPU; the Trainer would train in fp32
-            without a word.
-    """
-    train = job.train
-    if train.mixed_precision == "fp16" and not torch.cuda.is_available():
-        raise RequestError(
-            "fp16 needs a GPU, and there is none here.",
-            where="train.mixed_precision",
-            hint="Use bf16, which a CPU can do, or no.",
-        )
-    batch, epochs = cast(int, train.batch_size), cast(float, train.epochs)
-    updates = count_updates(samples, batch, train.gradient_accumulation, epochs).updates
-    return TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=epochs,
-        per_device_train_batch_size=batch,
-        per_device_eval_batch_size=train.eval_batch_size,
-        learning_rate=cast(float, train.learning_rate),
-        weight_decay=train.weight_decay,
-        warmup_steps=train.warmup_ratio,
-        lr_scheduler_type={"constant": "constant_with_warmup"}.get(
-            train.scheduler, train.scheduler
-        ),
-        gradient_accumulation_steps=train.gradient_accumulation,
-        max_grad_norm=train.max_grad_norm,
-        bf16=train.mixed_precision == "bf16",
-        fp16=train.mixed_precision == "fp16",
-        eval_strategy=train.strategy,
-        save_strategy=train.strategy,
-        eval_steps=train.every,
-        save_steps=train.every,
-        save_total_limit=train.keep_checkpoints,
-        metric_for_best_model="macro_f1",
-        greater_is_better=True,
-        restore_callback_states_from_checkpoint=True,
-        logging_steps=max(1, updates // CURVE_POINTS),
-        logging_nan_inf_filter=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        disable_tqdm=True,
-        report_to="none",
+    """The job's settings as the Trainer takes them."""
+    return trainer_arguments(
+        job.train,
+        folder,
+        samples,
         seed=job.seed,
+        best="macro_f1",
+        every=job.train.every,
+        curve_points=CURVE_POINTS,
+        per_device_eval_batch_size=job.train.eval_batch_size,
+        save_total_limit=job.train.keep_checkpoints,
     )
 
 
@@ -229,8 +196,8 @@ def main(run: Run) -> None:
     if job.train.class_weights == "balanced":
         weights = balanced_weights(splits["train"].labels, len(labels))
     callbacks: list[Any] = [RunCallback(run, "train", switch)]
-    if job.train.early_stopping_patience:
-        callbacks.append(EarlyStoppingCallback(job.train.early_stopping_patience))
+    if job.train.patience:
+        callbacks.append(EarlyStoppingCallback(job.train.patience))
     trainer = ClassifierTrainer(
         model=build_model(job, name, config, job.seed),
         args=arguments,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,17 +22,18 @@ MANAGED = "htr"
 
 
 def _measure(job: HtrJob) -> int:
-    """Transcribed lines that train, about; also finds data and models that cannot work."""
+    """Lines, or pages for segmentation, that train; finds data and models that cannot work."""
     from deepsynth.families.htr.ground_truth.model import NotGroundTruth
     from deepsynth.families.htr.ground_truth.pages import read_page, scan_folder
     from deepsynth.families.htr.kraken.model_file import read_model
 
     if job.model:
         read_model(Path(job.model), job.task)
-    lines = 0
+    lines, by_line = 0, job.task == "recognition"
     for path in scan_folder(Path(job.data.ground_truth)).documents:
         try:
-            lines += sum(1 for line in read_page(path).lines if line.text.strip())
+            page = read_page(path)
+            lines += sum(1 for line in page.lines if line.text.strip()) if by_line else 1
         except NotGroundTruth:
             continue  # the check names it, with everything else
     held_out = 2 / job.split.folds if job.split.folds else job.split.validation + job.split.test
@@ -47,7 +49,18 @@ def _recommend(job: HtrJob, lines: int) -> list[Recommendation]:
         why = f"the characters of the base model are in {form}"
     else:
         form, why = "NFC", "the form of nearly all text"
-    return [*found, Recommendation("data.normalization", form, why)]
+    return [*found, _warmup(job, lines, found), Recommendation("data.normalization", form, why)]
+
+
+def _warmup(job: HtrJob, lines: int, found: list[Recommendation]) -> Recommendation:
+    """The warm-up in updates, as Kraken counts it."""
+    by_size = {advice.key.removeprefix("train."): advice.value for advice in found}
+    epochs = job.train.epochs or by_size["epochs"]
+    batch_size = job.train.batch_size or by_size["batch_size"]
+    updates = epochs * math.ceil(lines / batch_size)
+    share = job.train.warmup_ratio
+    why = f"{share:.0%} of about {updates} updates" if share else "no warm-up is asked for"
+    return Recommendation("train.warmup", math.ceil(share * updates), why)
 
 
 def _plan(resolved: ResolvedJob) -> Plan:

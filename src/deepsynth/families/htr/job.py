@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from deepsynth.job.job import Job, LocalPath, Section
+from deepsynth.job.job import Job, LocalPath
+from deepsynth.job.settings import Alias, Section
+from deepsynth.training.settings import TrainingSettings
 
 
 class Data(Section):
@@ -63,11 +66,38 @@ class Split(Section):
         return self
 
 
-class Train(Section):
-    """How the model is trained; names as in the guides and in Kraken.
+def _patience(early_stopping: Any, patience: Any) -> Any:
+    """`patience` of jobs that said `early_stopping: false`, which is `patience: 0`."""
+    if not isinstance(early_stopping, bool):
+        raise ValueError(f"early_stopping is {early_stopping!r}, but should be true or false")
+    return patience if early_stopping else 0
+
+
+def _mixed_precision(precision: Any, _: Any) -> Any:
+    """`mixed_precision` of jobs that named the precision as Kraken does."""
+    return {"32-true": "no", "bf16-mixed": "bf16", "16-mixed": "fp16"}.get(precision, precision)
+
+
+class Train(TrainingSettings):
+    """How the model is trained; what only Kraken has is named as in the guides and in Kraken.
 
     Settings without a default are chosen by the number of lines; `resolved.yaml` says why.
     """
+
+    aliases: ClassVar[Mapping[str, Alias]] = {
+        **TrainingSettings.aliases,
+        "lrate": Alias("learning_rate"),
+        "schedule": Alias("scheduler"),
+        "lag": Alias("patience"),
+        "early_stopping": Alias("patience", _patience),
+        "precision": Alias("mixed_precision", _mixed_precision),
+    }
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        **TrainingSettings.elsewhere,
+        "warmup_steps": "warmup",
+        "dataloader_num_workers": "workers",
+        "num_workers": "workers",
+    }
 
     spec: str | None = Field(
         None, description="Layers (VGSL) of a network trained from scratch; one that fits if open."
@@ -75,18 +105,23 @@ class Train(Section):
     augment: bool = Field(False, description="Distort the images at random, against overfitting.")
     pad: int = Field(16, ge=0, description="White columns at both ends of a line, in pixels.")
     batch_size: int | None = Field(None, ge=1, description="Lines in a batch.")
-    learning_rate: float | None = Field(None, gt=0, lt=1, description="Learning rate.")
     optimizer: Literal["Adam", "AdamW", "SGD", "RMSprop"] = Field("AdamW", description="Optimiser.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD and RMSprop.")
     weight_decay: float = Field(0.0, ge=0, lt=1, description="Weight decay.")
-    schedule: Literal["constant", "cosine", "exponential", "step", "reduceonplateau", "1cycle"] = (
+    scheduler: Literal["constant", "cosine", "exponential", "step", "reduceonplateau", "1cycle"] = (
         Field("constant", description="How the learning rate changes over the epochs.")
     )
-    warmup: int = Field(0, ge=0, description="Updates in which the learning rate rises.")
+    warmup_ratio: float = Field(
+        0.0, ge=0, lt=1, description="Share of the updates in which the learning rate rises."
+    )
+    warmup: int | None = Field(
+        None, ge=0, description="The same in updates; warmup_ratio of them all by default."
+    )
     min_epochs: int = Field(0, ge=0, description="Passes made whatever the score.")
-    max_epochs: int | None = Field(None, ge=1, description="Passes after which training ends.")
-    early_stopping: bool = Field(True, description="End when the score does not rise any more.")
-    patience: int = Field(10, ge=1, description="Passes without a better score before the end.")
+    epochs: int | None = Field(None, ge=1, description="Passes after which training ends.")
+    patience: int = Field(
+        10, ge=0, description="Passes without a better score after which training ends; 0: never."
+    )
     min_delta: float = Field(0.0, ge=0, lt=1, description="Rise of the score that counts.")
     resize: Literal["union", "new", "fail"] = Field(
         "union",
@@ -99,8 +134,8 @@ class Train(Section):
     freeze_epochs: int | None = Field(
         None, ge=1, description="Passes after which a frozen network learns as a whole."
     )
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
-        "32-true", description="Arithmetic."
+    mixed_precision: Literal["no", "bf16", "fp16"] = Field(
+        "no", description="Arithmetic in 16 bits; fp16 needs a GPU."
     )
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps or cuda:0."

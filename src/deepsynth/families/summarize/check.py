@@ -30,9 +30,10 @@ from deepsynth.families.summarize.recommend import expected_updates
 from deepsynth.families.summarize.report import write_preview
 from deepsynth.families.summarize.vlm_data import PageCollator
 from deepsynth.families.summarize.vlm_model import load_processor, model_config, page_view
-from deepsynth.families.summarize.vlm_session import base_of, choose_precision
+from deepsynth.families.summarize.vlm_session import base_of
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
+from deepsynth.training.arguments import choose_precision
 
 _BATCH_SIZES = (1, 2, 4, 8, 16)
 

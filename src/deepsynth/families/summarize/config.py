@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from deepsynth.families.summarize.lora_presets import LoraPreset, Router
-from deepsynth.job.job import Section
+from deepsynth.job.settings import Section, refusal
+from deepsynth.training.settings import TrainerSettings
 
 PresetName = Literal[
     "auto",
@@ -74,37 +75,25 @@ class MoeSettings(Section):
     )
 
 
-class TrainSettings(Section):
+class TrainSettings(TrainerSettings):
     """What a job's `train:` may say."""
 
     preset: PresetName = Field(
         "auto", description="LoRA preset; none trains every weight of the language model."
     )
-    epochs: float | None = Field(None, gt=0, description="Passes over the training data.")
-    batch_size: int | None = Field(None, ge=1, description="Samples a device takes at once.")
-    gradient_accumulation: int | None = Field(
-        None, ge=1, description="Batches summed up for one update."
-    )
-    learning_rate: float | None = Field(None, gt=0, le=1, description="Peak learning rate.")
-    scheduler: Literal["cosine", "linear", "constant"] | None = Field(
-        None, description="How the learning rate moves after the warm-up."
-    )
-    warmup_ratio: float | None = Field(
-        None, ge=0, lt=1, description="Share of the updates in which the learning rate rises."
-    )
-    weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW.")
-    max_grad_norm: float = Field(1.0, gt=0, description="Longer gradients are scaled down.")
     mixed_precision: Literal["auto", "bf16", "fp16", "no"] = Field(
         "auto", description="auto: bf16 on a GPU that computes in it, else no."
     )
     num_workers: int | None = Field(None, ge=0, description="Processes that prepare batches.")
     max_target_tokens: int = Field(512, ge=8, description="A longer summary is cut here.")
-    evaluations: int = Field(10, ge=1, description="Evaluations and checkpoints of a training.")
+    evaluations: int | None = Field(
+        10, ge=1, description="Evaluations and checkpoints of a training."
+    )
     generate_samples: int = Field(
         32, ge=0, description="Validation samples summarised at each evaluation; 0: loss only."
     )
-    patience: int = Field(
-        0, ge=0, description="Stop after this many evaluations without gain; 0: never."
+    patience: int | None = Field(
+        0, ge=0, description="Evaluations without gain after which training ends; 0: never."
     )
     cache_features: OnOffAuto = Field(
         "auto", description="Encode each page once and keep the features on disk."
@@ -140,6 +129,12 @@ class TrainerConfig(TrainSettings):
     max_val_samples: int | None = Field(None, ge=1, description="Validate on at most so many.")
     lora: LoraSettings = Field(default_factory=lambda: LoraSettings.model_validate({}))
     moe: MoeSettings = Field(default_factory=lambda: MoeSettings.model_validate({}))
+
+    def __init__(self, **settings: Any) -> None:
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise refusal(error, TrainerConfig, "a training", "TrainerConfig", {}) from None
 
     @model_validator(mode="after")
     def _code_needs_revision(self) -> TrainerConfig:

@@ -34,10 +34,10 @@ from deepsynth.families.summarize.summary_metrics import lead, score
 from deepsynth.families.summarize.train import REFERENCE
 from deepsynth.families.summarize.vlm_data import PageCollator, PageSamples
 from deepsynth.families.summarize.vlm_model import autocast, page_view
-from deepsynth.families.summarize.vlm_session import choose_precision
 from deepsynth.families.summarize.vlm_trainer import generate, mean_loss
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
+from deepsynth.training.arguments import choose_precision
 
 
 class Judge:

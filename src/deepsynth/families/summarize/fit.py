@@ -93,16 +93,8 @@ def create_trainer(config: TrainerConfig | None = None, **settings: Any) -> VlmT
     Raises:
         JobError: A setting does not exist or has a wrong value.
     """
-    from pydantic import ValidationError
-
-    if config is not None:
-        return VlmTraining(config.model_copy(update=settings))
-    try:
-        return VlmTraining(TrainerConfig(**settings))
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise JobError(f"{name}: {first['msg']}", where="create_trainer") from None
+    given = {} if config is None else config.model_dump(exclude_unset=True)
+    return VlmTraining(TrainerConfig(**given | settings))
 
 
 def make_trainer(
@@ -123,7 +115,6 @@ def make_trainer(
         folder,
         len(samples),
         validates=held_out is not None and len(held_out) > 0,
-        precision=session.precision,
         workers=session.workers,
     )
     if session.config.patience and held_out is not None:

@@ -15,7 +15,8 @@ from deepsynth.families.summarize.config import (
     TrainSettings,
 )
 from deepsynth.families.summarize.tiny_model import SCRATCH_PREFIX
-from deepsynth.job.job import Job, LocalPath, Section
+from deepsynth.job.job import Job, LocalPath
+from deepsynth.job.settings import Section
 
 
 class Data(Section):

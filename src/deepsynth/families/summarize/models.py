@@ -12,8 +12,9 @@ from deepsynth.families.summarize.job import SummarizeJob
 from deepsynth.families.summarize.prepared import model_source
 from deepsynth.families.summarize.tiny_model import SCRATCH_MODELS, SCRATCH_PREFIX
 from deepsynth.families.summarize.vlm_model import load_model, load_processor
-from deepsynth.families.summarize.vlm_session import base_of, choose_precision
+from deepsynth.families.summarize.vlm_session import base_of
 from deepsynth.run.run import Run
+from deepsynth.training.arguments import choose_precision
 
 
 def check_model_name(job: SummarizeJob) -> None:

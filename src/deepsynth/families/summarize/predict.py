@@ -12,9 +12,9 @@ from deepsynth.families.summarize.models import load_adapted, load_whole, start_
 from deepsynth.families.summarize.prepared import exported
 from deepsynth.families.summarize.vlm_data import PageCollator, PageSamples
 from deepsynth.families.summarize.vlm_model import autocast, page_view
-from deepsynth.families.summarize.vlm_session import choose_precision
 from deepsynth.families.summarize.vlm_trainer import generate
 from deepsynth.run.run import Run
+from deepsynth.training.arguments import choose_precision
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 

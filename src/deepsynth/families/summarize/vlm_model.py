@@ -7,12 +7,14 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from deepsynth.errors import ModelError
 from deepsynth.families.summarize.tiny_model import SCRATCH_MODELS, SCRATCH_PREFIX
 
-Precision = Literal["bf16", "fp16", "no"]
+if TYPE_CHECKING:
+    from deepsynth.training.arguments import Precision
+
 _TINY = 5_000_000
 """Parameters below which threads cost more than they bring."""
 

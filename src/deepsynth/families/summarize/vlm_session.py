@@ -29,7 +29,6 @@ from deepsynth.families.summarize.vlm_features import (
 )
 from deepsynth.families.summarize.vlm_model import (
     PageView,
-    Precision,
     autocast,
     encoder_fingerprint,
     load_model,
@@ -39,6 +38,7 @@ from deepsynth.families.summarize.vlm_model import (
     processor_fingerprint,
     scratch_folder,
 )
+from deepsynth.training.arguments import Precision, choose_precision
 
 Announce = Callable[[str], None]
 _PRECISIONS = {"bf16": "bfloat16", "fp16": "float16", "no": "32 bits"}
@@ -203,35 +203,6 @@ def base_of(
         if (place / "config.json").is_file():
             return str(place), None
     return name, None
-
-
-def choose_precision(wanted: str) -> Precision:
-    """What to compute in on this machine.
-
-    Raises:
-        JobError: fp16 without a GPU, which transformers would silently do in 32 bits; bf16 on a
-            GPU that has none.
-    """
-    import torch
-
-    cuda = torch.cuda.is_available()
-    if wanted == "fp16" and not cuda:
-        raise JobError(
-            "fp16 needs a GPU, and there is none here.",
-            where="train.mixed_precision",
-            hint="Set it to bf16 or no.",
-        )
-    if wanted == "bf16" and cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise JobError(
-            "this GPU does not compute in bf16.",
-            where="train.mixed_precision",
-            hint="Set it to fp16.",
-        )
-    if wanted != "auto":
-        return "bf16" if wanted == "bf16" else "fp16" if wanted == "fp16" else "no"
-    if not cuda:
-        return "no"
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
 def _with_trainable(model: Any, config: TrainerConfig, start: Path | None) -> Any:

@@ -18,7 +18,6 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from deepsynth.errors import DeepSynthError
 from deepsynth.families.summarize.config import TrainerConfig
 from deepsynth.families.summarize.moe import collecting_router_logits, load_balancing_loss
-from deepsynth.families.summarize.recommend import expected_updates
 from deepsynth.families.summarize.summary_metrics import ROUGE, score
 from deepsynth.families.summarize.vlm_data import (
     IGNORED,
@@ -27,6 +26,7 @@ from deepsynth.families.summarize.vlm_data import (
     normalise_pages,
 )
 from deepsynth.families.summarize.vlm_features import embed, plain_model
+from deepsynth.training.arguments import trainer_arguments
 from deepsynth.training.callbacks import wait_for_others
 from deepsynth.training.checkpoints import mark_complete
 from deepsynth.training.sampling import EpochSampler
@@ -275,13 +275,7 @@ def generate(
 
 
 def training_arguments(
-    config: TrainerConfig,
-    folder: Path,
-    samples: int,
-    *,
-    validates: bool,
-    precision: str,
-    workers: int,
+    config: TrainerConfig, folder: Path, samples: int, *, validates: bool, workers: int
 ) -> TrainingArguments:
     """The filled settings as transformers wants them.
 
@@ -290,51 +284,24 @@ def training_arguments(
         folder: Where checkpoints go.
         samples: Training samples.
         validates: Whether there is something to validate on.
-        precision: `bf16`, `fp16` or `no`.
         workers: Processes that prepare batches.
     """
-    cuda = torch.cuda.is_available()
-    updates = expected_updates(config, samples, world_size()).updates
-    every = max(1, updates // config.evaluations)
     best = "eval_rougeL" if config.generate_samples else "eval_loss"
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=config.epochs or 1.0,
-        per_device_train_batch_size=config.batch_size or 1,
+    arguments = trainer_arguments(
+        config,
+        folder,
+        samples,
+        seed=config.seed,
+        best=best if validates else None,
+        devices=world_size(),
         per_device_eval_batch_size=config.batch_size or 1,
-        gradient_accumulation_steps=config.gradient_accumulation or 1,
-        learning_rate=config.learning_rate or 0.0,
-        lr_scheduler_type={"constant": "constant_with_warmup"}.get(
-            config.scheduler or "cosine", config.scheduler or "cosine"
-        ),
-        warmup_steps=config.warmup_ratio or 0.0,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
         dataloader_num_workers=workers,
-        dataloader_pin_memory=cuda,
         dataloader_persistent_workers=workers > 0,
-        eval_strategy="steps" if validates else "no",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
-        metric_for_best_model=best if validates else None,
-        greater_is_better=best == "eval_rougeL" if validates else None,
-        load_best_model_at_end=False,
-        restore_callback_states_from_checkpoint=True,
-        logging_steps=max(1, updates // 100),
-        logging_nan_inf_filter=False,
         prediction_loss_only=True,
         label_names=["labels"],
         remove_unused_columns=False,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=not cuda,
+        use_cpu=not torch.cuda.is_available(),
         ddp_find_unused_parameters=False,
-        seed=config.seed,
-        data_seed=config.seed,
     )
     # Several GPUs in one process would mean torch's DataParallel, which splits batches in ways
     # a page does not survive; torchrun starts one process a GPU instead.

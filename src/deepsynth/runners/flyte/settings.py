@@ -24,7 +24,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, ValidationError
 
 from deepsynth.errors import JobError
-from deepsynth.job.job import Section
+from deepsynth.job.settings import Section
 from deepsynth.job.strict_yaml import read_yaml
 from deepsynth.run.environments import managed_folder
 from deepsynth.run.step import Step

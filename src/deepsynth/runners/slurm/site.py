@@ -27,7 +27,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from deepsynth.errors import JobError, RequestError
-from deepsynth.job.job import Section
+from deepsynth.job.settings import Section
 from deepsynth.job.strict_yaml import KeyPath, read_yaml
 from deepsynth.run.step import Step
 

@@ -45,8 +45,8 @@ class Dialect:
     weights: tuple[str, ...]
 
 
-_OLD = {"32-true": "32", "bf16-mixed": "bf16", "16-mixed": "16"}
-_NEW = {"32-true": "32-true", "bf16-mixed": "bf16-mixed", "16-mixed": "16-mixed"}
+_OLD = {"no": "32", "bf16": "bf16", "fp16": "16"}
+_NEW = {"no": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 _COREML = (".mlmodel",)
 
 DIALECTS: dict[int, Dialect] = {
@@ -109,13 +109,14 @@ def train_command(
     argv += ["-f", "binary" if recognition else "xml"]
     argv += ["-t", str(training), "-e", str(validation)]
     argv += ["-o", str(output if dialect.output_is_folder else output / "model")]
-    argv += ["-q", "early" if train.early_stopping else dialect.no_stop]
-    argv += ["-N", str(train.max_epochs), "--min-epochs", str(train.min_epochs)]
-    argv += ["--lag", str(train.patience), "--min-delta", str(train.min_delta)]
+    argv += ["-q", "early" if train.patience else dialect.no_stop]
+    argv += ["-N", str(train.epochs), "--min-epochs", str(train.min_epochs)]
+    argv += ["--lag", str(train.patience)] if train.patience else []
+    argv += ["--min-delta", str(train.min_delta)]
     optimizer = train.optimizer if dialect.adamw or train.optimizer != "AdamW" else "Adam"
     argv += ["--optimizer", optimizer, "-r", str(train.learning_rate)]
     argv += ["-m", str(train.momentum), "-w", str(train.weight_decay)]
-    argv += ["--schedule", train.schedule, "--warmup", str(train.warmup)]
+    argv += ["--schedule", train.scheduler, "--warmup", str(train.warmup or 0)]
     argv += ["--augment" if train.augment else "--no-augment"]
     if dialect.major == 7:
         argv += ["--weights-format", "coreml"]
@@ -136,7 +137,7 @@ def _machine_options(dialect: Dialect, train: Train) -> tuple[list[str], list[st
     """Options of device, precision and processes: before the subcommand from 6 on."""
     device = "cpu" if train.device == "auto" and dialect.major < 7 else train.device
     device = "cuda:0" if device == "cuda" else device
-    options = ["-d", device, "--precision", dialect.precisions[train.precision]]
+    options = ["-d", device, "--precision", dialect.precisions[train.mixed_precision]]
     options += ["--workers", str(max(1, train.workers))]
     if dialect.threads:
         options += ["--threads", str(train.threads)]

@@ -75,7 +75,7 @@ class Progress(Callback):
             raise DeepSynthError(
                 "the loss is not a number any more: the training has diverged",
                 where=f"epoch {trainer.current_epoch + 1}",
-                hint="Use a smaller train.learning_rate, or some train.warmup.",
+                hint="Use a smaller train.learning_rate, or some train.warmup_ratio.",
             )
         values["epoch"] = trainer.current_epoch + 1
         values["seconds"] = round(time.monotonic() - self._started, 1)
@@ -168,7 +168,7 @@ def build_trainer(
         enable_version_counter=False,
     )
     callbacks: list[Callback] = [best, Progress(run, names, fold), ChannelsLast()]
-    if train.early_stopping:
+    if train.patience:
         callbacks.append(
             EarlyStopping(
                 "val_metric",
@@ -184,7 +184,9 @@ def build_trainer(
     trainer = KrakenTrainer(
         accelerator=accelerator,
         devices=devices,
-        precision=train.precision,
+        precision={"no": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[
+            train.mixed_precision
+        ],
         max_epochs=max_epochs,
         min_epochs=train.min_epochs,
         callbacks=callbacks,
@@ -266,7 +268,7 @@ def _with_advice(error: Exception) -> None:
 
 def epochs_or_enough(train: Train) -> int:
     """The most passes: as asked, or so many that early stopping ends the training."""
-    return train.max_epochs or _ENOUGH_EPOCHS
+    return train.epochs or _ENOUGH_EPOCHS
 
 
 def load_module(kind: Any, base: Path | None, config: Any, trainer: Any) -> Any:
