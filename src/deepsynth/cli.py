@@ -14,19 +14,19 @@ from deepsynth import __version__
 from deepsynth.errors import EXIT_FAILED, EXIT_REQUEST, EXIT_STOPPED, DeepSynthError
 from deepsynth.families.htr import cli as htr
 from deepsynth.families.summarize import cli as summarize
-from deepsynth.hub import cli as hub
-from deepsynth.pages import cli as generate
 from deepsynth.runners import kinds
 from deepsynth.terminal import groups
-from deepsynth.verbs import look, make, system, train, work
+from deepsynth.verbs import look, make, pages, publish, system, train, work
 
 _GROUPS = {
     groups.BEGIN: (make.init, make.predict),
+    groups.MAKE_DATA: (pages.generate, pages.preview),
     groups.WORK: (work.run, work.check, work.prepare, train.train, work.evaluate),
     groups.LOOK: (look.status, look.logs, look.stop, look.fetch, look.compare),
+    groups.PUBLISH: (publish.publish,),
     groups.LOOK_AFTER: (system.doctor, system.setup),
 }
-_MORE = (generate, hub, htr, summarize)
+_MORE = (htr, summarize)
 """Modules with verbs of their own; each has a `register`."""
 
 _GIVEN = {"planned": work.planned}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -215,3 +216,22 @@ def test_nothing_published_names_a_place_on_this_machine(
     name: str, whole: Path, tmp_path: Path
 ) -> None:
     assert places_named(whole, tmp_path / "staging", str(SOURCE.parent)) == []
+
+
+def test_the_doctor_asks_every_family_for_its_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("DEEPSYNTH_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    run_command(["doctor", "--json"])
+    found = {finding["where"]: finding for finding in json.loads(capsys.readouterr().out)}
+    assert found["ketos"]["fix"] == "deepsynth setup htr"
+
+
+@every_family
+def test_a_model_can_be_published_with_a_card(name: str, finished: Path) -> None:
+    family = get_family(name)
+    assert family.card
+    said = family.card(Run(finished))
+    compile(said.loading.format(repo="me/x", base="me/y"), "loading", "exec")

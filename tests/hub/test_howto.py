@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cyclopts import App
 
+from deepsynth.cli import build_app
 from deepsynth.data.registry import known_sources
-from deepsynth.hub import cli
 from deepsynth.hub.account import Account
+from deepsynth.verbs.publish import publish
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/howto/hub.md").read_text(encoding="utf-8")
@@ -20,9 +20,7 @@ COMMANDS = re.findall(r"^\$ deepsynth (publish .*)$", PAGE, re.MULTILINE)
 
 @pytest.fixture
 def app():
-    app = App(result_action="return_value")
-    cli.register(app)
-    return app
+    return build_app()
 
 
 def test_the_page_shows_publishing():
@@ -32,7 +30,7 @@ def test_the_page_shows_publishing():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_of_the_page_are_understood(app, command):
     function, bound, _ = app.parse_args(shlex.split(command))
-    assert function is cli.publish
+    assert function is publish
     assert bound.arguments["repo"]
 
 

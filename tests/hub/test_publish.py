@@ -7,6 +7,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from deepsynth.errors import DataError, DeepSynthError, RequestError, RunError
+from deepsynth.families import get_family
 from deepsynth.hub.account import Account
 from deepsynth.hub.failure import HubError
 from deepsynth.hub.publish import publish
@@ -21,6 +22,7 @@ from tests.support.tickets import wait_until
 def put(alice, repo):
     def call(folder, **options):
         options = {"repo": repo, "account": alice, "retry": QUICK, "transport": "lfs"} | options
+        options.setdefault("said", get_family("classify").card(None))
         return publish(folder, **options)
 
     return call

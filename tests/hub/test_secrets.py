@@ -8,9 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from cyclopts import App
 
-from deepsynth.hub import cli
+from deepsynth.cli import build_app
 from deepsynth.hub.account import Account
 from tests.support.folders import make_dataset, seed_of
 
@@ -86,9 +85,7 @@ def test_the_environment_wins_over_the_file(tmp_path):
 
 
 def test_publish_is_a_command_with_the_guides_switches(capsys):
-    app = App(result_action="return_value")
-    cli.register(app)
-    app(["publish", "--help"], console=None)
+    build_app()(["publish", "--help"], console=None)
     text = capsys.readouterr().out
     for switch in ("--repo", "--private", "--public", "--transport", "--tag", "--dry-run"):
         assert switch in text

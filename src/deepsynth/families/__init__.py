@@ -14,7 +14,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from deepsynth.errors import JobError, MissingDependency, RunError
-from deepsynth.families.family import Family, ManagedEnvironment, Metric, ModelCard, Verb
+from deepsynth.families.family import Family, ManagedEnvironment, Metric, Verb
+from deepsynth.hub.model_card import ModelCard
 from deepsynth.job.job import Job, ResolvedJob, read_job
 from deepsynth.run.run import Run
 
@@ -24,6 +25,7 @@ __all__ = [
     "Metric",
     "ModelCard",
     "Verb",
+    "environments",
     "family_names",
     "family_of",
     "get_family",
@@ -55,6 +57,12 @@ def get_family(name: str) -> Family:
     if name in _FAMILIES:
         return import_module(_FAMILIES[name]).FAMILY
     return _load_entry_point(_from_outside()[name])
+
+
+def environments() -> dict[str, ManagedEnvironment]:
+    """The environments that families need besides the one DeepSynth is in, by name."""
+    found = (get_family(name).environment for name in family_names())
+    return {environment.name: environment for environment in found if environment}
 
 
 def load_job(path: Path, overrides: Iterable[str] = ()) -> ResolvedJob:

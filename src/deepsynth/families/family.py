@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from deepsynth.checks.finding import Finding
+from deepsynth.hub.model_card import ModelCard
 from deepsynth.job.job import Job, Recommendation, ResolvedJob, with_local_copies
 from deepsynth.run.environments import Environment
 from deepsynth.run.step import Plan
@@ -31,24 +32,6 @@ class Metric:
     key: str
     title: str
     better: Literal["higher", "lower"]
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What the card of a published model says of it besides figures and settings.
-
-    Attributes:
-        task: The Hub's `pipeline_tag`, such as `text-classification`.
-        library: The Hub's `library_name`, such as `transformers`.
-        purpose: What it does, to follow "It": `puts a short text into one of ...`.
-        loading: Python that loads it; `{repo}` and `{base}` stand for the Hub names of the model
-            and of the one it started from.
-    """
-
-    task: str
-    library: str
-    purpose: str
-    loading: str
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from deepsynth import durable
 from deepsynth.errors import DataError, RequestError, RunError
-from deepsynth.hub import cards
+from deepsynth.hub import cards, model_card
 from deepsynth.hub.journal import NAME as JOURNAL
 
 MANIFEST = "manifest.json"
@@ -75,7 +75,13 @@ class Content:
         return sum(item.bytes for item in self.items)
 
 
-def read_content(path: Path, staging: Path, repo: str, licence: str | None = None) -> Content:
+def read_content(
+    path: Path,
+    staging: Path,
+    repo: str,
+    licence: str | None = None,
+    said: model_card.ModelCard | None = None,
+) -> Content:
     """Read a dataset folder or a run folder, and check it against its own manifest.
 
     Args:
@@ -83,9 +89,10 @@ def read_content(path: Path, staging: Path, repo: str, licence: str | None = Non
         staging: An empty folder for the files that are written for publishing.
         repo: `USER/NAME`, for the lines of a model's card that say how to load it.
         licence: Of a model; that of a dataset stands in its card.
+        said: What the family of a model says of it.
 
     Raises:
-        RequestError: A licence is given for a dataset.
+        RequestError: A licence is given for a dataset, or a run is of a family that says nothing.
         DataError: It is neither, or a file is not the one the manifest describes.
         RunError: The run has no model yet.
     """
@@ -94,7 +101,9 @@ def read_content(path: Path, staging: Path, repo: str, licence: str | None = Non
             "there is no such folder.", where=path, hint="Name a dataset folder or a run folder."
         )
     if (path / "resolved.yaml").exists():
-        return _model(path, staging, repo, licence)
+        if said is None:
+            raise RequestError("models of its family cannot be published.", where=path)
+        return _model(path, staging, repo, licence, said)
     if (path / MANIFEST).exists():
         if licence is not None:
             raise RequestError(
@@ -161,9 +170,9 @@ def _private_why(card: str, manifest: dict[str, Any]) -> str:
     return ""
 
 
-def _model(path: Path, staging: Path, repo: str, licence: str | None) -> Content:
-    from deepsynth.hub import model_card
-
+def _model(
+    path: Path, staging: Path, repo: str, licence: str | None, said: model_card.ModelCard
+) -> Content:
     model = path / "model"
     files = [file for file in durable.files_below(model) if file.is_file()]
     kept = [file for file in files if _belongs(file.relative_to(model))]
@@ -190,7 +199,7 @@ def _model(path: Path, staging: Path, repo: str, licence: str | None) -> Content
         durable.write_text(target, text)
         texts[name] = text
         items.append(_item(target, name))
-    card = model_card.write(facts, repo)
+    card = model_card.write(facts, said, repo)
     cards.refuse_local_paths({**texts, CARD: card}, path)
     why = _private_why(card, {}) if facts.licence else ""
     notice = "" if facts.licence else _NO_LICENCE

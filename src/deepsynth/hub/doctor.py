@@ -17,7 +17,6 @@ from deepsynth.hub.caches import XET_ROOM, cache_folders, probe
 from deepsynth.hub.preflight import token_role
 from deepsynth.hub.remote import whoami
 from deepsynth.hub.retry import Retry
-from deepsynth.run.environments import managed_folder
 
 LOW_BYTES = 5 << 30
 CLOCK_SECONDS = 120
@@ -213,15 +212,6 @@ def _token(account: Account) -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
-    managed = managed_folder("htr") / "bin" / "ketos"
-    ketos = shutil.which("ketos") or (str(managed) if managed.is_file() else None)
-    yield Finding(
-        Severity.INFO,
-        "ketos",
-        "ketos",
-        f"found at {ketos}" if ketos else "not here: jobs of family htr cannot run.",
-        "" if ketos else "deepsynth setup htr",
-    )
     if find_spec("torch") is None:
         yield Finding(
             Severity.INFO,

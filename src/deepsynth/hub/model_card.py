@@ -14,35 +14,25 @@ from deepsynth import __version__, durable
 from deepsynth.errors import RunError
 from deepsynth.hub import cards
 
-_TASKS = {
-    "summarize": ("image-text-to-text", "peft"),
-    "classify": ("text-classification", "transformers"),
-    "htr": ("image-to-text", "kraken"),
-}
-_PURPOSE = {
-    "summarize": "reads page images of a document and writes a summary of it",
-    "classify": "puts a short text into one of the classes it was trained on",
-    "htr": "transcribes (or segments) pages like those it was trained on",
-}
-_LOADING = {
-    "classify": """from transformers import pipeline
-
-classify = pipeline("text-classification", model="{repo}")
-print(classify("..."))""",
-    "summarize": """from peft import PeftModel
-from transformers import AutoModelForImageTextToText, AutoProcessor
-
-processor = AutoProcessor.from_pretrained("{base}")
-model = AutoModelForImageTextToText.from_pretrained("{base}")
-model = PeftModel.from_pretrained(model, "{repo}")""",
-    "htr": """from huggingface_hub import snapshot_download
-
-folder = snapshot_download("{repo}")
-# then: kraken -i page.png page.txt segment -bl ocr -m FOLDER/MODEL""",
-}
-
-
 _BASE = "base_model_name_or_path"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What the family of a model says of it, besides figures and settings.
+
+    Attributes:
+        task: The Hub's `pipeline_tag`, such as `text-classification`.
+        library: The Hub's `library_name`, such as `transformers`.
+        purpose: What it does, to follow "It": `puts a short text into one of ...`.
+        loading: Python that loads it; `{repo}` and `{base}` stand for the Hub names of the model
+            and of the one it started from.
+    """
+
+    task: str
+    library: str
+    purpose: str
+    loading: str
 
 
 @dataclass(frozen=True)
@@ -50,7 +40,7 @@ class Facts:
     """What a run says about its model.
 
     Attributes:
-        family: summarize, htr or classify.
+        family: Name of the family.
         base_model: Hub name of the model it started from; empty when it was a local file.
         datasets: Hub names, or bare file names, of the data.
         languages: ISO 639 codes.
@@ -133,12 +123,11 @@ def stage_settings(file: Path, target: Path, facts: Facts) -> Path:
     return target
 
 
-def write(facts: Facts, repo: str) -> str:
+def write(facts: Facts, said: ModelCard, repo: str) -> str:
     """The card: metadata the Hub understands, then what a person needs to know."""
-    task, library = _TASKS.get(facts.family, ("other", "deepsynth"))
     data: dict[str, Any] = {
-        "library_name": library,
-        "pipeline_tag": task,
+        "library_name": said.library,
+        "pipeline_tag": said.task,
         "tags": ["deepsynth", facts.family],
     }
     if facts.licence:
@@ -152,10 +141,10 @@ def write(facts: Facts, repo: str) -> str:
     base = facts.base_model or "a local model file"
     named = ", ".join(facts.datasets) or "not recorded"
     rows = "\n".join(f"| {name} | {value} |" for name, value in _flat(facts.metrics))
-    loading = _LOADING.get(facts.family, "").format(repo=repo, base=base)
+    loading = said.loading.format(repo=repo, base=base)
     text = f"""# {repo.split("/")[-1]}
 
-It {_PURPOSE.get(facts.family, "was trained with DeepSynth")}. Trained with DeepSynth {__version__}
+It {said.purpose}. Trained with DeepSynth {__version__}
 from `{base}`; data: {named}.
 
 ## Figures

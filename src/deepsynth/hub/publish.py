@@ -13,6 +13,7 @@ from deepsynth.hub.account import Account, check_date, check_repo_id
 from deepsynth.hub.content import CARD, MANIFEST, Content, Item, read_content
 from deepsynth.hub.failure import HubError, explain
 from deepsynth.hub.journal import Journal
+from deepsynth.hub.model_card import ModelCard
 from deepsynth.hub.remote import Remote, RemoteState
 from deepsynth.hub.retry import PATIENT, Retry
 from deepsynth.hub.transfer import (
@@ -67,6 +68,7 @@ def publish(
     tag: str | None = None,
     revision_date: str | None = None,
     licence: str | None = None,
+    said: ModelCard | None = None,
     dry_run: bool = False,
     progress: Report = silent,
     account: Account | None = None,
@@ -86,6 +88,7 @@ def publish(
         tag: A tag for the commit; one that names another commit is never moved.
         revision_date: `2026-11`: publish under `NAME-2026-11`.
         licence: Of a model, as the Hub writes it: `apache-2.0`; a dataset's stands in its card.
+        said: What the family of a model says of it, for its card.
         dry_run: Check everything and say what would be sent.
         progress: Told of each step.
         account: Credentials; from the environment or `.env` by default.
@@ -104,7 +107,7 @@ def publish(
     name = preflight.repository(repo, account, retry)
     with tempfile.TemporaryDirectory(prefix="deepsynth-publish-") as staging:
         progress(Progress("preflight", f"reading {path}"))
-        content = read_content(path, Path(staging), name, licence)
+        content = read_content(path, Path(staging), name, licence, said)
         if content.notice:
             progress(Progress("notice", content.notice))
         remote = Remote(account, name, content.kind, retry)

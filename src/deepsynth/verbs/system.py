@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from deepsynth import runners
+from deepsynth import families, runners
 from deepsynth.checks import Severity, worst
 from deepsynth.errors import RequestError
 from deepsynth.runners import on_help
@@ -37,7 +38,8 @@ def doctor(
     if on is None:
         from deepsynth.hub.doctor import doctor as examine_hub
 
-        findings = [*examine_hub(), *runners.doctor()]
+        own = [kept.probe() for kept in families.environments().values()]
+        findings = [*examine_hub(), *chain(*own), *runners.doctor()]
     else:
         findings = list(runners.get_runner(on).doctor())
     if as_json:
@@ -49,7 +51,7 @@ def doctor(
 
 def setup(
     environment: Annotated[
-        str | None, Parameter(help="htr: the environment Kraken runs in.")
+        str | None, Parameter(help="An environment of its own that a family has, such as htr.")
     ] = None,
     /,
     *,
@@ -70,19 +72,17 @@ def setup(
     deepsynth setup --on hpc --offline
     ```
     """
+    known = families.environments()
     if on is not None:
-        lock = None
-        if environment == "htr":
-            from deepsynth.families.htr.kraken.environment import LOCK as lock
+        lock = known[environment].lock if environment in known else None
         print(runners.get_runner(on).setup(environment, lock, offline=offline))
         return 0
-    if environment != "htr":
+    if environment not in known:
         raise RequestError(
             "there is nothing to set up by that name.",
             where=environment or "setup",
-            hint="deepsynth setup htr, or deepsynth setup --on SITE",
+            hint=f"deepsynth setup {' or '.join(known)}, or deepsynth setup --on SITE",
         )
-    from deepsynth.families.htr.kraken.environment import setup_htr
-
-    print(f"Kraken is ready: {setup_htr().python}")
+    kept = known[environment]
+    print(f"{kept.title} is ready: {kept.setup().python}")
     return 0

@@ -5,18 +5,15 @@ import subprocess
 import sys
 
 import pytest
-from cyclopts import App
 
+from deepsynth.cli import build_app
 from deepsynth.errors import RequestError
-from deepsynth.pages.cli import register
 from tests.pages.generate.conftest import ARTICLES, environment
 
 
 @pytest.fixture
 def app():
-    app = App(name="deepsynth", result_action="return_value", exit_on_error=False)
-    register(app)
-    return app
+    return build_app()
 
 
 def test_generate_says_what_was_done_and_where_it_went(app, tmp_path, capsys):
@@ -85,9 +82,8 @@ def test_preview_says_where_to_look(app, tmp_path, capsys):
 
 def test_a_terminal_gets_a_bar(tmp_path):
     script = (
-        "from cyclopts import App\nfrom deepsynth.pages.cli import register\n"
-        "app = App(result_action='return_value'); register(app)\n"
-        f"app(['generate', {str(ARTICLES)!r}, '--workers', '1', '--output-dir', {str(tmp_path)!r}])"
+        "from deepsynth.cli import main\n"
+        f"main(['generate', {str(ARTICLES)!r}, '--workers=1', '--output-dir={tmp_path}'])"
     )
     master, slave = pty.openpty()
     process = subprocess.Popen(
@@ -114,7 +110,7 @@ def test_a_terminal_gets_a_bar(tmp_path):
 
 def test_the_commands_are_light_to_import():
     script = (
-        "import sys, deepsynth.pages.cli\n"
+        "import sys, deepsynth.verbs.pages\n"
         "heavy = {'numba', 'pyarrow', 'PIL', 'datasets', 'numpy', 'huggingface_hub', 'pyvips'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from deepsynth.families.classify.job import ClassifyJob
 from deepsynth.families.family import Family, Metric
+from deepsynth.hub.model_card import ModelCard
 from deepsynth.job.job import Recommendation, ResolvedJob, is_place
 from deepsynth.job.presets import recommend
 from deepsynth.run.step import Plan, Resources, Step, StepGroup
@@ -150,6 +151,16 @@ def _argv(step: str) -> list[str]:
     return ["{python}", "-m", f"deepsynth.families.classify.{step}", "{run}"]
 
 
+CARD = ModelCard(
+    task="text-classification",
+    library="transformers",
+    purpose="puts a short text into one of the classes it was trained on",
+    loading="""from transformers import pipeline
+
+classify = pipeline("text-classification", model="{repo}")
+print(classify("..."))""",
+)
+
 FAMILY = Family(
     name="classify",
     summary="sort texts, such as customer tickets, into labels",
@@ -162,4 +173,5 @@ FAMILY = Family(
     show=_show,
     template=HERE / "template",
     metrics=(Metric("macro_f1", "macro-F1", "higher"), Metric("accuracy", "accuracy", "higher")),
+    card=lambda run: CARD,
 )

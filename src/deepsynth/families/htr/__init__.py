@@ -7,13 +7,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from deepsynth.families import Family
+from deepsynth.families.family import Family, ManagedEnvironment
 from deepsynth.families.htr.job import HtrJob
+from deepsynth.hub.model_card import ModelCard
 from deepsynth.job.job import Recommendation, ResolvedJob
 from deepsynth.job.presets import recommend
 from deepsynth.run.step import Plan, Resources, Step
 
 if TYPE_CHECKING:
+    from deepsynth.checks.finding import Finding
+    from deepsynth.run.environments import Environment
     from deepsynth.run.run import Run
 
 HERE = Path(__file__).parent
@@ -186,6 +189,34 @@ def _workspace(folder: Path, names: Sequence[str]) -> list[Path]:
     return workspace(folder, names)
 
 
+def _setup() -> Environment:
+    from deepsynth.families.htr.kraken.environment import setup_htr
+
+    return setup_htr()
+
+
+def _probe() -> list[Finding]:
+    from deepsynth.families.htr.kraken.environment import probe
+
+    return probe()
+
+
+def _preview(source: Path, output: Path, count: int | None) -> Path | None:
+    from deepsynth.families.htr.lines.gallery import preview_lines
+
+    return preview_lines(source, output, count)
+
+
+CARD = ModelCard(
+    task="image-to-text",
+    library="kraken",
+    purpose="transcribes (or segments) pages like those it was trained on",
+    loading="""from huggingface_hub import snapshot_download
+
+folder = snapshot_download("{repo}")
+# then: kraken -i page.png page.txt segment -bl ocr -m FOLDER/MODEL""",
+)
+
 FAMILY = Family(
     name="htr",
     summary="read handwriting with Kraken: recognition and segmentation",
@@ -198,4 +229,13 @@ FAMILY = Family(
     show=_show,
     template=HERE / "template",
     workspace=_workspace,
+    card=lambda run: CARD,
+    environment=ManagedEnvironment(
+        name=MANAGED,
+        title="Kraken",
+        lock=HERE / "kraken" / "htr.lock",
+        setup=_setup,
+        probe=_probe,
+    ),
+    preview=_preview,
 )

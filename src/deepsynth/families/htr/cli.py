@@ -17,15 +17,6 @@ def register(app: App) -> None:
         app.command(verb, group=groups.MANUSCRIPTS)
 
 
-def setup_htr() -> int:
-    """Build the environment Kraken runs in (`deepsynth setup htr`); a few minutes, once."""
-    from deepsynth.families.htr.kraken.environment import setup_htr
-
-    environment = setup_htr()
-    print(f"Kraken is ready: {environment.python}")
-    return 0
-
-
 def repair(
     folder: Annotated[Path, Parameter(help="Ground truth: ALTO or PAGE files and images.")],
     copy: Annotated[Path, Parameter(help="A new folder for the corrected copy.")],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from deepsynth.families.family import Family, Metric
 from deepsynth.families.summarize.job import SummarizeJob
+from deepsynth.hub.model_card import ModelCard
 from deepsynth.job.job import Recommendation, ResolvedJob, is_place
 from deepsynth.run.step import Plan, Resources, Step
 
@@ -179,6 +180,18 @@ def _argv(step: str) -> list[str]:
     return ["{python}", "-m", f"deepsynth.families.summarize.{step}", "{run}"]
 
 
+CARD = ModelCard(
+    task="image-text-to-text",
+    library="peft",
+    purpose="reads page images of a document and writes a summary of it",
+    loading="""from peft import PeftModel
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+processor = AutoProcessor.from_pretrained("{base}")
+model = AutoModelForImageTextToText.from_pretrained("{base}")
+model = PeftModel.from_pretrained(model, "{repo}")""",
+)
+
 FAMILY = Family(
     name="summarize",
     summary="teach a vision-language model to summarise documents it sees as pages",
@@ -191,4 +204,5 @@ FAMILY = Family(
     show=_show,
     template=HERE / "template",
     metrics=(Metric("rougeL", "ROUGE-L", "higher"),),
+    card=lambda run: CARD,
 )

@@ -12,10 +12,11 @@ import subprocess
 from pathlib import Path
 
 import deepsynth
+from deepsynth.checks import Finding, Severity
 from deepsynth.errors import DeepSynthError
+from deepsynth.families.htr import MANAGED
 from deepsynth.run.environments import Environment, build_managed, managed_folder
 
-NAME = "htr"
 LOCK = Path(__file__).parent / "htr.lock"
 _SHIM = Path(__file__).parent / "torchvision_shim.py"
 _SHIM_MODULE = "deepsynth_torchvision_shim"
@@ -33,8 +34,8 @@ def setup_htr(*, log: Path | None = None) -> Environment:
     Raises:
         DeepSynthError: The installer failed, or Kraken cannot be imported afterwards.
     """
-    environment = build_managed(NAME, LOCK, log=log)
-    packages = _site_packages(managed_folder(NAME))
+    environment = build_managed(MANAGED, LOCK, log=log)
+    packages = _site_packages(managed_folder(MANAGED))
     shutil.copyfile(_SHIM, packages / f"{_SHIM_MODULE}.py")
     (packages / f"{_SHIM_MODULE}.pth").write_text(f"import {_SHIM_MODULE}\n", encoding="utf-8")
     _link(Path(deepsynth.__file__).parent, packages / "deepsynth")
@@ -48,10 +49,18 @@ def setup_htr(*, log: Path | None = None) -> Environment:
         last = (probe.stderr.strip().splitlines() or ["no message"])[-1]
         raise DeepSynthError(
             f"Kraken was installed but cannot be imported: {last}",
-            where=managed_folder(NAME),
-            hint=f"Remove {managed_folder(NAME)} and run `deepsynth setup htr` again.",
+            where=managed_folder(MANAGED),
+            hint=f"Remove {managed_folder(MANAGED)} and run `deepsynth setup htr` again.",
         )
     return environment
+
+
+def probe() -> list[Finding]:
+    """Whether there is a ketos here: the managed one, or the one on the path."""
+    managed = managed_folder(MANAGED) / "bin" / "ketos"
+    ketos = shutil.which("ketos") or (str(managed) if managed.is_file() else None)
+    what = f"found at {ketos}" if ketos else "not here: jobs of family htr cannot run."
+    return [Finding(Severity.INFO, "ketos", "ketos", what, "" if ketos else "deepsynth setup htr")]
 
 
 def _site_packages(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The commands `deepsynth generate` and `deepsynth preview`."""
+"""The verbs `generate` and `preview`: texts become pages, and pages are looked at."""
 
 from __future__ import annotations
 
@@ -8,22 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
 from deepsynth.errors import RequestError
+from deepsynth.families import family_names, get_family
 from deepsynth.pages.generate import OUTPUT, GenerateResult, Progress
 from deepsynth.pages.generate import generate as run_generate
 from deepsynth.pages.listing import list_datasets
 from deepsynth.pages.preview import preview as run_preview
-from deepsynth.terminal import groups
-
-
-def register(app: App) -> None:
-    """Add the commands to the application."""
-    app.command(generate, group=groups.MAKE_DATA)
-    app.command(preview, group=groups.MAKE_DATA)
 
 
 def generate(
@@ -183,12 +177,12 @@ def preview(
         font: A font file for the text.
         seed: Of the degradation.
     """
-    from deepsynth.families.htr.lines.gallery import preview_lines
-
     console = _console(sys.stdout)
-    if gallery := preview_lines(Path(source), output_dir, count):
-        console.print(f"gallery        {gallery}")
-        return
+    for family in map(get_family, family_names()):
+        gallery = family.preview and family.preview(Path(source), output_dir, count)
+        if gallery:
+            console.print(f"gallery        {gallery}")
+            return
     result = run_preview(
         source,
         output_dir=output_dir,
@@ -294,8 +288,8 @@ def _publish(
     console: Console, result: GenerateResult, *, private: bool, revision_date: str | None
 ) -> None:
     from deepsynth.hub.account import dataset_repo_name
-    from deepsynth.hub.cli import ProgressLines
     from deepsynth.hub.publish import publish
+    from deepsynth.verbs.publish import ProgressLines
 
     done = publish(
         result.folder,

@@ -1,22 +1,18 @@
-"""The Hub's verb: `publish`."""
+"""The verb `publish`: a dataset, or the model of a run, goes to the Hub."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 from rich.console import Console
 
-from deepsynth.terminal import groups
+from deepsynth.families import family_of
+from deepsynth.run.run import Run
 
 if TYPE_CHECKING:
     from deepsynth.hub.transfer import Progress
-
-
-def register(app: App) -> None:
-    """Add `publish` to the command line."""
-    app.command(publish, group=groups.PUBLISH)
 
 
 def publish(
@@ -49,6 +45,7 @@ def publish(
     from deepsynth.hub.publish import publish as put
 
     show = ProgressLines()
+    family = family_of(Run(path)) if (path / "resolved.yaml").exists() else None
     done = put(
         path,
         repo=repo,
@@ -57,6 +54,7 @@ def publish(
         tag=tag,
         revision_date=revision_date,
         licence=licence,
+        said=family.card(Run(path)) if family and family.card else None,
         dry_run=dry_run,
         progress=show,
     )
