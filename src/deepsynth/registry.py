@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
@@ -28,10 +29,10 @@ class Registry(Generic[T]):
     def __iter__(self) -> Iterator[str]:
         """Every name; those from outside last."""
         yield from self.ours
-        yield from self._from_outside
+        yield from self._from_outside()
 
     def __contains__(self, name: object) -> bool:
-        return name in self.ours or name in self._from_outside
+        return name in self.ours or name in self._from_outside()
 
     def get(self, name: str) -> T:
         """What is called `name`.
@@ -43,7 +44,7 @@ class Registry(Generic[T]):
         if name in self.ours:
             module, _, attribute = self.ours[name].partition(":")
             return getattr(import_module(module), attribute)
-        point = self._from_outside[name]
+        point = self._from_outside()[name]
         package = point.dist.name if point.dist else point.value
         remedy = f"pip install --upgrade {package}, or pip uninstall {package}"
         try:
@@ -62,7 +63,12 @@ class Registry(Generic[T]):
             )
         return found
 
-    @cached_property
     def _from_outside(self) -> dict[str, EntryPoint]:
-        found = {point.name: point for point in entry_points(group=self.group)}
-        return {name: point for name, point in sorted(found.items()) if name not in self.ours}
+        found = _installed(self.group, tuple(sys.path))
+        return {name: point for name, point in found.items() if name not in self.ours}
+
+
+@cache
+def _installed(group: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """The entry points of a group by name; looking for them reads into every installed package."""
+    return {point.name: point for point in sorted(entry_points(group=group))}

@@ -7,10 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from deepsynth.run.run import Run
 from deepsynth.run.status import run_state
 from deepsynth.runners import RUNNERS as KINDS
 from deepsynth.runners import Runner, get_runner
+from tests.support.outside import install
 from tests.support.tickets import kinds, wait_until
 from tests.support.toy import counted, counting, make_run, shell
 
@@ -40,7 +42,21 @@ def flyte() -> Iterator[str]:
     yield "flyte:local"
 
 
-RUNNERS: dict[str, Callable[[], object]] = {"local": local, "flyte": flyte}
+@contextmanager
+def nice() -> Iterator[str]:
+    """A runner that another package brings: the one of docs/adding-a-runner.md."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        install("adding-a-runner.md", Path(folder))
+        patch.syspath_prepend(folder)
+        patch.setenv("PYTHONPATH", folder)
+        yield "nice:1"
+
+
+RUNNERS: dict[str, Callable[[], AbstractContextManager[str]]] = {
+    "local": local,
+    "flyte": flyte,
+    "nice": nice,
+}
 """For each kind of runner, what makes a place ready and yields its name for `--on`."""
 
 ELSEWHERE = {"slurm": "tests/runners/slurm"}
@@ -59,7 +75,7 @@ get_runner(sys.argv[1]).run(run, run.plan.steps, lambda: None)
 def here() -> list[object]:
     """The runners of this contract; those of Flyte go where its other tests do."""
     marks = {"flyte": pytest.mark.xdist_group("store")}
-    kinds = [kind for kind in KINDS if kind not in ELSEWHERE]
+    kinds = [kind for kind in (*KINDS, "nice") if kind not in ELSEWHERE]
     return [pytest.param(kind, marks=marks.get(kind, ())) for kind in kinds]
 
 
@@ -71,7 +87,7 @@ def on(
         monkeypatch.setenv(name, str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
     assert request.param in RUNNERS, f"give the runner {request.param} a line in RUNNERS"
-    with RUNNERS[request.param]() as name:  # type: ignore[attr-defined]
+    with RUNNERS[request.param]() as name:
         yield name
 
 

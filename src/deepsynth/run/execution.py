@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from deepsynth import durable
 from deepsynth.errors import (
@@ -263,6 +263,25 @@ def _failure(run: Run, step: Step, code: int) -> DeepSynthError:
         where=log,
         hint=f"Read the log: deepsynth logs {run.path} {step.name}",
     )
+
+
+def step_error(run: Run, step: Step, index: int, code: int) -> DeepSynthError:
+    """Why `python -m deepsynth.run.step` ended with a code other than 0, as the run records it."""
+    if code == EXIT_STOPPED:
+        return Stopped("stopped.", where=f"step {step.name}")
+    if said := told_error(run, step.name, index):
+        return StepFailed(
+            said["what"], where=said["where"], hint=said["hint"], exit_code=said["exit_code"]
+        )
+    return StepFailed(f"the step {step.name} ended with code {code}.", where=f"step {step.name}")
+
+
+def told_error(run: Run, step: str, index: int) -> dict[str, Any] | None:
+    """The error an element of a step ended with when it last failed, as plain data."""
+    for event in reversed(run.events()):
+        if (event["kind"], event.get("step"), event.get("index")) == ("step_failed", step, index):
+            return event["error"]
+    return None
 
 
 def step_process(function: Callable[[Run], None]) -> NoReturn:

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deepsynth import durable
-from deepsynth.errors import EXIT_STOPPED, DeepSynthError, RunError, StepFailed, Stopped
-from deepsynth.run.execution import GRACE_SECONDS, LIFELINE, LOCKS, lifeline
+from deepsynth.errors import RunError
+from deepsynth.run.execution import GRACE_SECONDS, LIFELINE, LOCKS, lifeline, step_error
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
 from deepsynth.runners.flyte.checkpoints import Checkpoints
@@ -123,19 +123,7 @@ async def run_step(
     if child.returncode:
         if checkpoints:
             await asyncio.to_thread(checkpoints.save)
-        raise _error(run, step, child.returncode)
-
-
-def _error(run: Run, step: Step, code: int) -> DeepSynthError:
-    if code == EXIT_STOPPED:
-        return Stopped("stopped.", where=f"step {step.name}")
-    for event in reversed(run.events()):
-        if event["kind"] == "step_failed" and event["step"] == step.name:
-            said = event["error"]
-            return StepFailed(
-                said["what"], where=said["where"], hint=said["hint"], exit_code=said["exit_code"]
-            )
-    return StepFailed(f"the step {step.name} ended with code {code}.", where=f"step {step.name}")
+        raise step_error(run, step, index, child.returncode)
 
 
 class _Tail:

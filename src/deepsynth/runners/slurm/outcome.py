@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from deepsynth.errors import StepFailed
+from deepsynth.run.execution import told_error
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
 from deepsynth.runners.slurm.connection import Connection, explain
@@ -63,7 +64,7 @@ def failure(
         same = [str(e.index) for e in failed if e.step == first.step]
         more = f" and {len(same) - NAMED} more" if len(same) > NAMED else ""
         elements = f"elements {', '.join(same[:NAMED])}{more}: "
-    if first.state == "FAILED" and (told := told_error(run, first)):
+    if first.state == "FAILED" and (told := told_here(run, first)):
         # What is wrong with the place, such as a full disk, is told of the place.
         remedy = explain(told["what"])
         return first, StepFailed(
@@ -81,20 +82,14 @@ def failure(
     )
 
 
-def told_error(run: Run, element: Element) -> dict[str, Any] | None:
+def told_here(run: Run, element: Element) -> dict[str, Any] | None:
     """The error the step itself recorded, with the paths of this side."""
     there, here = need_record(run).folder, str(run.path)
-    for event in reversed(run.events()):
-        if (event["kind"], event.get("step"), event.get("index")) == (
-            "step_failed",
-            element.step,
-            element.index,
-        ):
-            return {
-                key: value.replace(there, here) if isinstance(value, str) else value
-                for key, value in event["error"].items()
-            }
-    return None
+    told = told_error(run, element.step, element.index)
+    return told and {
+        key: value.replace(there, here) if isinstance(value, str) else value
+        for key, value in told.items()
+    }
 
 
 def stop_requested(run: Run) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepsynth.errors import DeepSynthError, RunError, Stopped
+from deepsynth.run.execution import told_error
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
 from deepsynth.runners.local import LocalRunner
@@ -33,7 +34,6 @@ from deepsynth.runners.slurm.outcome import (
     failure,
     stop_requested,
     through_no_fault,
-    told_error,
 )
 from deepsynth.runners.slurm.record import need_record, record_lock
 from deepsynth.runners.slurm.site import Site, load_site
@@ -366,7 +366,7 @@ class SlurmRunner(Runner):
             hint = f"Go on where it stopped: deepsynth run --resume {run.path}"
             return Stopped("stopped.", where=run.path, hint=hint)
         first, error = failure(run, snapshot, self.connection, steps)
-        if first is not None and told_error(run, first) is None:
+        if first is not None and told_error(run, first.step, first.index) is None:
             run.event("step_failed", step=first.step, index=first.index, error=error.as_dict())
         return error
 
