@@ -60,15 +60,21 @@ class Step(Section):
     )
 
 
+class StepResult(Section):
+    """What a group of steps gives besides what each of them makes."""
+
+    step: str = Field(description="The step that makes it.")
+    path: str = Field(description="Where, in what the step makes.")
+    kind: Literal["Dir", "File"]
+
+
 class StepGroup(Section):
     """Steps that pipelines also know as one task, with results of their own."""
 
     task: str
     title: str = Field(description="What it does, for people.")
     steps: list[str] = Field(min_length=1, description="The steps it calls, in order.")
-    results: list[tuple[str, str, Literal["Dir", "File"]]] = Field(
-        description="Step, path in what the step made, and type of each result."
-    )
+    results: list[StepResult] = Field(description="Its own results, in order.")
 
 
 class Plan(Section):

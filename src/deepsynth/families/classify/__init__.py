@@ -12,7 +12,7 @@ from deepsynth.families.family import Family, Metric
 from deepsynth.hub.model_card import ModelCard
 from deepsynth.job.job import Recommendation, ResolvedJob, is_place
 from deepsynth.job.presets import recommend
-from deepsynth.run.step import Plan, Resources, Step, StepGroup
+from deepsynth.run.step import Plan, Resources, Step, StepGroup, StepResult
 
 if TYPE_CHECKING:
     from deepsynth.run.run import Run
@@ -115,9 +115,9 @@ def _plan(resolved: ResolvedJob) -> Plan:
             "matrix.",
             steps=["train", "evaluate"],
             results=[
-                ("train", "model", "Dir"),
-                ("evaluate", "metrics.json", "File"),
-                ("evaluate", "evaluation/confusion_matrix.png", "File"),
+                StepResult(step="train", path="model", kind="Dir"),
+                StepResult(step="evaluate", path="metrics.json", kind="File"),
+                StepResult(step="evaluate", path="evaluation/confusion_matrix.png", kind="File"),
             ],
         ),
     )

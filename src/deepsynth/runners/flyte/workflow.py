@@ -189,11 +189,12 @@ def _group_text(plan: Plan, group: StepGroup, steps: list[StepText]) -> dict[str
         "title": group.title,
         "signature": ", ".join(f"{name}: {kind}" for name, kind in _outside(plan, group)),
         "calls": [step.call for step in inside],
-        "types": ["Dir"] * len(inside) + [kind for *_, kind in group.results],
+        "types": ["Dir"] * len(inside) + [made.kind for made in group.results],
         "returned": [step.variable for step in inside]
         + [
-            f"{'file_in' if kind == 'File' else 'folder_in'}({parameter(step)}, {path!r})"
-            for step, path, kind in group.results
+            f"{'file_in' if made.kind == 'File' else 'folder_in'}"
+            f"({parameter(made.step)}, {made.path!r})"
+            for made in group.results
         ],
         "reporting": next(step.variable for step in inside if step.report),
     }
