@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from deepsynth.job.job import Job, ResolvedJob
+from deepsynth.job.settings import Setting
 from deepsynth.run.run import Run
 from deepsynth.run.step import Plan, Resources, Step
 
@@ -68,5 +69,6 @@ def counting(total: int, pause: float = 0.05, **fields: object) -> Step:
 
 def make_run(path: Path, *steps: Step) -> Run:
     """A run folder with these steps."""
-    job = ResolvedJob(Job(family="toy"), {}, "family: toy\n", path.name)
+    settings = {"family": Setting("toy", "file")}
+    job = ResolvedJob(Job(family="toy"), settings, "family: toy\n", path.name)
     return Run.create(path, job, Plan(steps=list(steps)))
