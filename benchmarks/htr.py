@@ -49,8 +49,10 @@ LIMIT_SECONDS = 1800
 OURS = """
 import sys
 from pathlib import Path
+from deepsynth.families.htr.ground_truth.pages import read_page
 from deepsynth.families.htr.lines.compile import compile_split
-compile_split([Path(name) for name in sys.argv[2:]], Path(sys.argv[1]), allow_lost=10**6)
+pages = [read_page(Path(name)) for name in sys.argv[2:]]
+compile_split(pages, Path(sys.argv[1]), allow_lost=10**6)
 """
 CHECK = """
 import sys
@@ -177,7 +179,7 @@ def train_on(folder: Path, model: Path, pages: int, rounds: int) -> dict[str, An
             argv += ["--resize", "union", "-o", str(folder / f"plain{pages}-{number}{len(extra)}")]
             argv += ["-e", str(folder / "e.txt"), data["train"]]
             ways[way].append(until(argv, lambda log: min(log_cers(log), default=1) <= TARGET_CER))
-        argv = [python, "-m", "deepsynth.families.htr.kraken.train", str(run.path)]
+        argv = [python, "-m", "deepsynth.families.htr.train", str(run.path)]
         ways["ours"].append(
             until(
                 argv,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from deepsynth.checks import Severity
+from deepsynth.cli import run_command
 from deepsynth.errors import DataError
 from deepsynth.families.htr.ground_truth.folder_checks import check_ground_truth
 from deepsynth.families.htr.ground_truth.page_checks import check_file
@@ -263,16 +265,52 @@ def test_few_pages_offer_two_ways_on(page_folder: Path):
     for number in range(3, 12):
         (page_folder / f"p{number:03d}.xml").unlink()
     (finding,) = [f for f in check_ground_truth(page_folder).findings if f.code == "few-pages"]
-    assert "split.test: 0" in finding.fix
-    assert "split.folds" in finding.fix
+    assert "split.test=0" in finding.fix
+    assert "split.folds=3" in finding.fix
+
+
+def test_what_is_wrong_with_the_data_is_said_before_what_cannot_be_split(
+    alto_folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    """A handful of pages is refused, and so is what made it a handful."""
+    for number in range(6, 12):
+        (alto_folder / f"p{number:03d}.xml").unlink()
+    for number in range(3):
+        write(TEI)(alto_folder / f"p{number:03d}.xml")
+    edit("<fileName>[^<]*</fileName>", "")(alto_folder / "p003.xml")
+    edit(r' BASELINE="(\S+ \S+)[^"]*? (\S+ \S+)"', r' BASELINE="\2 \1"')(alto_folder / "p004.xml")
+    job = alto_folder.parent / "job.yaml"
+    job.write_text("family: htr\ndata: {ground_truth: alto}\n", encoding="utf-8")
+    assert run_command(["check", str(job), "--json"]) == 1
+    found = [(each["code"], each["severity"]) for each in json.loads(capsys.readouterr().out)]
+    errors = [code for code, severity in found if severity == "error"]
+    assert errors == ["baseline-reversed", "image-not-named", "split"]
+    assert found.count(("xml-not-ground-truth", "warning")) == 3
+    job.write_text("family: htr\ndata: {ground_truth: alto, allow_findings: [split]}\n")
+    assert run_command(["check", str(job), "--json"]) == 1
+    assert "split" in capsys.readouterr().out
+
+
+def test_one_thing_wrong_with_an_image_hides_no_other(page_folder: Path):
+    path = page_folder / "p003.xml"
+    edit(r"p003\.png", "p003.JPG")(path)
+    on_image(shrink)(path)
+    on_image(truncate)(path)
+    assert {finding.code for finding in check_file(path).findings} >= {
+        "image-name-extension",
+        "image-size-mismatch",
+        "image-truncated",
+    }
 
 
 def test_a_page_in_two_splits_is_an_error_and_twice_in_one_a_warning(page_folder: Path):
     (page_folder / "p001.png").write_bytes((page_folder / "p000.png").read_bytes())
 
     def duplicates(first: str, second: str) -> Severity:
-        splits = {"p000.xml": first, "p001.xml": second}
-        findings = check_ground_truth(page_folder, splits=splits).findings
+        shares: dict[str, list[str]] = {"train": [], "test": []}
+        shares[first].append("p000.xml")
+        shares[second].append("p001.xml")
+        findings = check_ground_truth(page_folder, share_out=lambda *_: shares).findings
         (finding,) = [f for f in findings if f.code == "page-duplicate"]
         return finding.severity
 

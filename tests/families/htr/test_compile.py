@@ -15,6 +15,7 @@ from PIL import Image, ImageFilter
 
 from deepsynth.errors import DataError
 from deepsynth.families.htr.ground_truth.images import open_image
+from deepsynth.families.htr.ground_truth.model import Page
 from deepsynth.families.htr.ground_truth.pages import read_page, scan_folder
 from deepsynth.families.htr.lines.compile import compile_split, read_lines
 from deepsynth.families.htr.lines.lines import LostLine, PageImage, extract_line
@@ -60,6 +61,10 @@ def documents(folder: Path) -> list[Path]:
     return list(scan_folder(folder).documents)
 
 
+def pages_of(folder: Path) -> list[Page]:
+    return [read_page(path) for path in documents(folder)]
+
+
 def pictures(arrow: Path) -> list[bytes]:
     table = pa.ipc.open_file(pa.memory_map(str(arrow), "rb")).read_all()
     return [row["im"] for row in table.column("lines").to_pylist()]
@@ -68,7 +73,7 @@ def pictures(arrow: Path) -> list[bytes]:
 def test_rows_are_reconciled_with_the_xml(page_folder: Path, tmp_path: Path):
     edit("<Unicode>[^<]*", "<Unicode>")(page_folder / "p003.xml")
     output = tmp_path / "train.arrow"
-    report = compile_split(documents(page_folder), output, root=tmp_path, workers=2)
+    report = compile_split(pages_of(page_folder), output, root=tmp_path, workers=2)
     assert (report.lines, report.empty, report.lost) == (47, 1, [])
     rows = read_lines(output)
     truth = {
@@ -89,7 +94,7 @@ def test_the_same_pages_give_the_same_bytes_with_any_number_of_workers(
     page_folder: Path, tmp_path: Path
 ):
     for workers in (1, 3):
-        compile_split(documents(page_folder), tmp_path / f"{workers}.arrow", workers=workers)
+        compile_split(pages_of(page_folder), tmp_path / f"{workers}.arrow", workers=workers)
     assert (tmp_path / "1.arrow").read_bytes() == (tmp_path / "3.arrow").read_bytes()
 
 
@@ -98,13 +103,13 @@ def test_lost_lines_are_an_error_that_names_them(page_folder: Path, tmp_path: Pa
     on_image(truncate)(page_folder / "p002.xml")
     output = tmp_path / "train.arrow"
     with pytest.raises(DataError, match="5 of 48 lines would be lost") as refused:
-        compile_split(documents(page_folder), output)
+        compile_split(pages_of(page_folder), output)
     assert "p001.xml l0: its baseline" in str(refused.value)
     assert "p002.xml l0: the image cannot be read" in str(refused.value)
     assert "data.allow_lost=5" in str(refused.value)
     assert list(tmp_path.glob("*arrow*")) == []
     assert list(tmp_path.glob(".*")) == []
-    report = compile_split(documents(page_folder), output, allow_lost=5)
+    report = compile_split(pages_of(page_folder), output, allow_lost=5)
     assert (report.lines, len(report.lost)) == (43, 5)
 
 
@@ -112,7 +117,7 @@ def test_nothing_left_is_an_error(page_folder: Path, tmp_path: Path):
     path = page_folder / "p000.xml"
     edit("<Unicode>[^<]*", "<Unicode>", count=0)(path)
     with pytest.raises(DataError, match="no line with text"):
-        compile_split([path], tmp_path / "train.arrow")
+        compile_split([read_page(path)], tmp_path / "train.arrow")
 
 
 def bend(folder: Path) -> None:
@@ -154,7 +159,7 @@ def assert_same_as_kraken(paths: list[Path], tmp_path: Path, kraken: Callable[..
     kraken("-c", REFERENCE, str(reference_file), *map(str, paths))
     reference = pickle.loads(reference_file.read_bytes())
     output = tmp_path / "ours.arrow"
-    compile_split(paths, output)
+    compile_split([read_page(path) for path in paths], output)
     ours = [np.asarray(Image.open(io.BytesIO(png))) for png in pictures(output)]
     (tmp_path / "ours.pickle").write_bytes(pickle.dumps(ours))
     kraken("-c", TRANSFORM, str(tmp_path / "ours.pickle"), str(tmp_path / "inputs.pickle"))
@@ -187,9 +192,9 @@ def test_real_lines_are_what_kraken_cuts(folder: Path, tmp_path: Path, kraken: C
 
 
 def test_colour_is_kept_for_networks_that_want_it(page_folder: Path, tmp_path: Path):
-    compile_split(documents(page_folder)[:1], tmp_path / "c.arrow", colour=True)
+    compile_split(pages_of(page_folder)[:1], tmp_path / "c.arrow", colour=True)
     assert {Image.open(io.BytesIO(png)).mode for png in pictures(tmp_path / "c.arrow")} == {"RGB"}
-    compile_split(documents(page_folder)[:1], tmp_path / "g.arrow")
+    compile_split(pages_of(page_folder)[:1], tmp_path / "g.arrow")
     assert {Image.open(io.BytesIO(png)).mode for png in pictures(tmp_path / "g.arrow")} == {"L"}
 
 

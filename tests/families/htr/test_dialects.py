@@ -10,9 +10,13 @@ import pytest
 
 from deepsynth.errors import MissingDependency, RequestError, StepFailed
 from deepsynth.families.htr.job import HtrJob
-from deepsynth.families.htr.kraken.advice import advise
-from deepsynth.families.htr.kraken.dialects import DIALECTS, dialect_of, train_command
-from deepsynth.families.htr.kraken.site import best_of, find_dialect, read_log_line
+from deepsynth.families.htr.kraken.ketos import DIALECTS, dialect_of, train_command
+from deepsynth.families.htr.kraken.ketos_training import (
+    advise,
+    best_of,
+    find_dialect,
+    read_log_line,
+)
 
 
 def job(**changes) -> HtrJob:

@@ -16,8 +16,8 @@ from deepsynth.errors import JobError, ModelError, RequestError
 from deepsynth.families import get_family, load_job
 from deepsynth.families.htr.kraken.model_file import read_model
 from deepsynth.families.htr.lines.gallery import write_gallery
+from deepsynth.families.htr.predict import find_images, transcribe
 from deepsynth.families.htr.publish import check_name
-from deepsynth.families.htr.transcribe import find_images, transcribe
 from deepsynth.families.htr.workspace import FRENCH, workspace
 from deepsynth.job.job import ResolvedJob
 from tests.families.htr.test_check import edit, on_image, truncate

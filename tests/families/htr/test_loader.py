@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deepsynth.families.htr.ground_truth.pages import read_page
 from deepsynth.families.htr.lines.compile import compile_split
 
 pytestmark = pytest.mark.slow
@@ -69,7 +70,7 @@ def test_loading_changes_only_its_time_and_failures_bring_advice(
     page_folder: Path, tmp_path: Path, kraken: Callable[..., str]
 ):
     arrow = tmp_path / "lines.arrow"
-    compile_split([page_folder / "p000.xml"], arrow)
+    compile_split([read_page(page_folder / "p000.xml")], arrow)
     told = json.loads(kraken("-c", PROBE, str(arrow)).splitlines()[-1])
     assert told["equal"]
     assert told["same"] == [True, True, False]

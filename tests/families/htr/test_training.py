@@ -22,10 +22,10 @@ from deepsynth.errors import ModelError, RequestError, StepFailed
 from deepsynth.families import get_family, load_job
 from deepsynth.families.htr.ground_truth.pages import parse_xml, read_page
 from deepsynth.families.htr.kraken.model_file import read_model
+from deepsynth.families.htr.predict import transcribe
 from deepsynth.families.htr.prepared import read_manifest
 from deepsynth.families.htr.publish import About, write_archive
 from deepsynth.families.htr.scores import comparable, rates, score_line
-from deepsynth.families.htr.transcribe import transcribe
 from deepsynth.run.run import Run
 from deepsynth.runners.local import LocalRunner
 from tests.families.htr.conftest import ITALIC, SERIF

@@ -73,7 +73,7 @@ def transcribe(
     deepsynth transcribe scans --model runs/hand/model/best.safetensors --to pagexml
     ```
     """
-    from deepsynth.families.htr.transcribe import transcribe as read
+    from deepsynth.families.htr.predict import transcribe as read
 
     def progress(done: int, total: int, name: str) -> None:
         print(f"{done}/{total} {name}", file=sys.stderr, flush=True)

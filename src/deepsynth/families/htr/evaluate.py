@@ -1,8 +1,13 @@
-"""Step `evaluate` for recognition: read the held-out pages and say how well, and how badly.
+"""Step `evaluate`: read the held-out pages, or find their lines, and say how well.
 
-Writes `metrics.json`, `evaluation/` (every line, pages, confusions, pictures of the worst lines)
-and `report.html`. Runs in the environment `htr`. With cross-validation, every page is read by the
-model that never saw it, and the fold with the best validation score becomes `model/`.
+Writes `metrics.json`, `evaluation/` (every line, pages, confusions, pictures of the worst lines;
+or the types of lines) and `report.html`. Runs in the environment `htr`. With cross-validation,
+every page is read by the model that never saw it, and the fold with the best validation score
+becomes `model/`.
+
+Segmentation is scored by Kraken: a baseline counts as found when it lies within
+`segmentation.baseline_tolerance` pixels of the true one; regions by intersection over union of
+their pixels.
 """
 
 from __future__ import annotations
@@ -15,24 +20,63 @@ from pathlib import Path
 from typing import Any
 
 from deepsynth import durable
-from deepsynth.errors import StepFailed
 from deepsynth.families.htr import scores
 from deepsynth.families.htr.job import HtrJob
 from deepsynth.families.htr.kraken.recognise import load_recogniser, read_compiled, set_threads
 from deepsynth.families.htr.lines.compile import CompiledLine, read_lines
-from deepsynth.families.htr.prepared import Manifest, base_model, htr_job, read_manifest
-from deepsynth.families.htr.report import write_report
+from deepsynth.families.htr.prepared import (
+    Manifest,
+    base_model,
+    best_model,
+    ground_truth_folder,
+    htr_job,
+    read_manifest,
+)
+from deepsynth.families.htr.reading import read_reading
+from deepsynth.families.htr.report import write_report, write_segmentation_report
 from deepsynth.families.htr.scores import ScoredLine
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
 
-WEIGHTS = "best.safetensors"
-
 
 def main(run: Run) -> None:
     """Score the model of a run on the pages held back from it."""
+    set_threads(htr_job(run).train.threads)
+    if htr_job(run).task == "segmentation":
+        _evaluate_segmentation(run)
+    else:
+        _evaluate_recognition(run)
+
+
+def _evaluate_segmentation(run: Run) -> None:
+    from deepsynth.families.htr.kraken.segmentation import score, wrap_pages
+    from deepsynth.families.htr.kraken.training import quieten
+
+    quieten()
     job, manifest = htr_job(run), read_manifest(run)
-    set_threads(job.train.threads)
+    on = "test" if "test" in manifest.parts else "validation"
+    names = manifest.parts[on].pages
+    reading = read_reading(run, ground_truth_folder(run, "evaluate"))
+    only = job.segmentation
+    held_out = [reading.pages[name] for name in names]
+    pages = wrap_pages(held_out, only.line_classes, only.region_classes)
+    final: dict[str, Any] = {
+        "task": "segmentation",
+        "measured_on": on,
+        "pages": len(names),
+        "baseline_tolerance_px": only.baseline_tolerance,
+        **score(best_model(run.path / "model"), pages, only.baseline_tolerance),
+        "training": durable.read_json(run.path / "training" / "summary.json"),
+    }
+    folder = run.path / "evaluation"
+    folder.mkdir()
+    durable.write_json(folder / "classes.json", final["line_types"])
+    durable.write_json(run.path / "metrics.json", final)
+    write_segmentation_report(run, final)
+
+
+def _evaluate_recognition(run: Run) -> None:
+    job, manifest = htr_job(run), read_manifest(run)
     models = (
         [run.path / "folds" / str(index) for index in range(manifest.folds)]
         if manifest.folds
@@ -44,7 +88,7 @@ def main(run: Run) -> None:
     base_lines: list[ScoredLine] = []
     pictures: list[Any] = []
     for index, folder in enumerate(models):
-        weights = _weights(folder)
+        weights = best_model(folder)
         for part in manifest.roles(index)[on]:
             arrow = run.path / "data" / part.arrow
             rows = read_lines(arrow)
@@ -92,18 +136,6 @@ def _read(
         )
         for row, text in zip(rows, read, strict=True)
     ]
-
-
-def _weights(folder: Path) -> Path:
-    """The model that was trained: the artefact decides, not the exit code of the training.
-
-    Raises:
-        StepFailed: There is none.
-    """
-    for name in (WEIGHTS, "best.mlmodel"):
-        if (folder / name).is_file():
-            return folder / name
-    raise StepFailed("the training left no model", where=folder, hint="Look into logs/train.log.")
 
 
 def _final(

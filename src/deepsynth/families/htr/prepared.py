@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepsynth import durable
+from deepsynth.errors import RequestError
 from deepsynth.families.htr.ground_truth.splits import SplitName
 from deepsynth.families.htr.job import HtrJob
 from deepsynth.run.run import Run
@@ -86,6 +87,20 @@ def base_model(run: Run, step: str) -> Path | None:
     """Where the base model is, or None when training starts from scratch."""
     declared = run.plan.step(step)
     return run.source(declared, "model") if "model" in declared.sources else None
+
+
+def best_model(folder: Path) -> Path:
+    """The model a training left: the artefact decides, not the exit code of the training.
+
+    Raises:
+        RequestError: There is none.
+    """
+    for name in ("best.safetensors", "best.mlmodel"):
+        if (folder / name).is_file():
+            return folder / name
+    raise RequestError(
+        "there is no model yet", where=folder, hint="Train it; logs/train.log says how that went."
+    )
 
 
 def htr_job(run: Run) -> HtrJob:

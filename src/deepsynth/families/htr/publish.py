@@ -18,7 +18,7 @@ import yaml
 
 from deepsynth import durable
 from deepsynth.errors import RequestError
-from deepsynth.families.htr import MANAGED
+from deepsynth.families.htr.kraken.environment import MANAGED
 from deepsynth.families.htr.prepared import base_model, htr_job, read_manifest
 from deepsynth.families.htr.report import headline
 from deepsynth.families.htr.workspace import NAMING

@@ -114,6 +114,18 @@ def write_report(
     )
 
 
+def write_segmentation_report(run: Run, final: dict[str, Any]) -> None:
+    """Write the page of a segmentation run from its figures."""
+    page.write_report(
+        run,
+        Path(__file__).with_name("report_segmentation.html.j2"),
+        final=final,
+        headline=headline(final),
+        where=pages(final["pages"], final["measured_on"]),
+        curve=validation_curve(run.metrics(), "baseline_f1"),
+    )
+
+
 def validation_curve(metrics: Sequence[dict[str, Any]], figure: str) -> str:
     """A figure on the validation pages after each pass; each fold has its own line."""
     curves: dict[str, list[tuple[float, float]]] = {}

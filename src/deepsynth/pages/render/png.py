@@ -27,7 +27,7 @@ _END = _chunk(b"IEND", b"")
 def encode_rows(
     rows: np.ndarray[tuple[int, int], np.dtype[np.uint8]], bits: int, checksum: int
 ) -> bytes:
-    """A grey PNG from raw rows: (height, 1 + bytes of a row), first byte the filter type 0.
+    """A grey PNG from raw rows: (height, 1 + bytes of a row), first byte the filter type.
 
     Args:
         rows: The rows.

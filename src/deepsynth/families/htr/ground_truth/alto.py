@@ -68,24 +68,29 @@ def points(text: str | None) -> tuple[Point, ...]:
     return tuple(point for point, _ in groupby(pairs))
 
 
+def line_text(element: Any) -> str:
+    """The transcription of a `TextLine`: its strings, with a space for each SP."""
+    parts = list(element.iter("{*}String", "{*}SP"))
+    if not any(_is_string(part) for part in parts):
+        return ""
+    return "".join(part.get("CONTENT") or " " for part in parts)
+
+
+def _is_string(element: Any) -> bool:
+    return element.tag.rpartition("}")[2] == "String"
+
+
 def _line(element: Any, labels: Any) -> Line:
-    strings = spaces = 0
-    text = ""
-    for child in element.iter("{*}String", "{*}SP"):
-        text += child.get("CONTENT") or " "
-        if child.tag.endswith("}SP") or child.tag == "SP":
-            spaces += 1
-        else:
-            strings += 1
+    strings = [_is_string(part) for part in element.iter("{*}String", "{*}SP")]
     polygon = element.find("{*}Shape/{*}Polygon")
     return Line(
         id=element.get("ID") or "",
-        text=text if strings else "",
+        text=line_text(element),
         baseline=points(element.get("BASELINE")),
         polygon=points(None if polygon is None else polygon.get("POINTS")),
         tags=labels(element),
         source_line=element.sourceline or 0,
-        unspaced=strings > 1 and not spaces,
+        unspaced=len(strings) > 1 and all(strings),
     )
 
 

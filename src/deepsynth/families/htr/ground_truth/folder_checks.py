@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from deepsynth.checks import Finding, Severity, worst
+from deepsynth.errors import DataError
 from deepsynth.families.htr.ground_truth import alphabet as characters
 from deepsynth.families.htr.ground_truth.model import Page
 from deepsynth.families.htr.ground_truth.page_checks import PageCheck, check_file
 from deepsynth.families.htr.ground_truth.pages import scan_folder
-from deepsynth.families.htr.ground_truth.splits import MIN_PAGES
+from deepsynth.families.htr.ground_truth.splits import MIN_PAGES, few_pages
 
 WHOLE = "data.ground_truth"
 """Where a finding about the whole folder is; the folder itself lies elsewhere on each machine."""
+
+Shares = Mapping[str, Sequence[str]]
+"""Names of the pages of each split, or of each fold."""
+
+REFUSED = "split"
+"""Code of the finding that the pages cannot be shared out as the job wants."""
 
 RARE = 5
 """A character seen fewer times than this is reported as rare."""
@@ -36,6 +43,11 @@ class GroundTruthCheck:
         alphabet: How often each character occurs.
         findings: Worst first, then by code and place; places are relative to the folder, so that
             the same ground truth gives the same findings on every machine.
+        usable: Pages with a transcribed line and a named image, by the name of their file below
+            the folder.
+        groups: Pages among them that show the same image: the name of the first for each.
+        skipped: The other files, with the reason.
+        shares: The split of the usable pages that `share_out` made; none if it refused.
     """
 
     folder: Path
@@ -44,6 +56,10 @@ class GroundTruthCheck:
     characters: int = 0
     alphabet: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
+    usable: dict[str, Page] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    shares: Shares = field(default_factory=dict)
 
     @property
     def worst(self) -> Severity:
@@ -64,7 +80,7 @@ class GroundTruthCheck:
 def check_ground_truth(
     folder: Path,
     *,
-    splits: Mapping[str, str] | None = None,
+    share_out: Callable[[Sequence[str], Mapping[str, str]], Shares] | None = None,
     codec: Iterable[str] | None = None,
     normalization: str | None = "NFC",
     rare: int = RARE,
@@ -75,8 +91,9 @@ def check_ground_truth(
 
     Args:
         folder: Ground truth: ALTO or PAGE files with their images.
-        splits: Split of each XML file by path relative to `folder`, to find a page that is in
-            two splits.
+        share_out: Makes the splits of the names of usable pages, given the groups that have to
+            stay together. Its refusal is the last of the error findings: what is wrong with the
+            data may be why too little is left to share out.
         codec: Characters a base model can write, to name those it lacks.
         normalization: Unicode normal form training will use.
         rare: Report characters seen fewer times than this.
@@ -100,11 +117,43 @@ def check_ground_truth(
             result.lines += len(check.page.lines)
             result.alphabet.update(check.characters)
     result.characters = sum(result.alphabet.values())
+    _find_usable(result, checks)
+    refused: list[Finding] = []
+    if share_out and result.usable:
+        try:
+            result.shares = share_out(list(result.usable), result.groups)
+        except DataError as error:
+            refused = [
+                Finding(Severity.ERROR, REFUSED, str(error.where), error.what, error.hint or "")
+            ]
     result.findings.extend(_folder_findings(result, found.hidden, found.images, checks))
-    result.findings.extend(_duplicates(folder, checks, splits or {}))
+    if len(result.usable) < MIN_PAGES and not refused:
+        result.findings.append(_few_pages(len(result.usable)))
+    result.findings.extend(_duplicates(folder, checks, result.shares))
     result.findings.extend(_character_findings(result, codec, normalization, rare))
     result.findings.sort(key=lambda finding: (-finding.severity, finding.code, finding.where))
+    errors = sum(finding.severity is Severity.ERROR for finding in result.findings)
+    result.findings[errors:errors] = refused
     return result
+
+
+def _find_usable(result: GroundTruthCheck, checks: list[PageCheck]) -> None:
+    by_image: dict[str, list[str]] = {}
+    for check in checks:
+        name = check.path.relative_to(result.folder).as_posix()
+        if check.unusable:
+            result.skipped[name] = check.unusable
+        elif check.page:
+            result.usable[name] = check.page
+            if check.digest:
+                by_image.setdefault(check.digest, []).append(name)
+    for same in by_image.values():
+        result.groups |= dict.fromkeys(same, same[0]) if len(same) > 1 else {}
+
+
+def _few_pages(count: int) -> Finding:
+    refusal = few_pages(count)
+    return Finding(Severity.WARNING, "few-pages", WHOLE, refusal.what, refusal.hint or "")
 
 
 def _within(folder: Path, finding: Finding) -> Finding:
@@ -132,17 +181,6 @@ def _folder_findings(
             "no page has a transcribed line",
             "Transcribe some pages first; a recognition model needs a few hundred lines.",
         )
-    count = len(result.pages)
-    if count < MIN_PAGES:
-        yield Finding(
-            Severity.WARNING,
-            "few-pages",
-            where,
-            f"{count} {'page is' if count == 1 else 'pages are'} too few "
-            "to hold whole pages back for a test",
-            "Either train without a test split (`split.test: 0`) and report the validation score "
-            "as what it is, or let every page be tested once (`split.folds: 5`).",
-        )
     if hidden:
         yield Finding(
             Severity.WARNING,
@@ -165,9 +203,8 @@ def _folder_findings(
         )
 
 
-def _duplicates(
-    folder: Path, checks: list[PageCheck], splits: Mapping[str, str]
-) -> Iterable[Finding]:
+def _duplicates(folder: Path, checks: list[PageCheck], shares: Shares) -> Iterable[Finding]:
+    splits = {name: split for split, pages in shares.items() for name in pages}
     by_digest: dict[str, list[PageCheck]] = {}
     for check in checks:
         if check.digest:

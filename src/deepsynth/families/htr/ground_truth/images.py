@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepsynth import images
 from deepsynth.families.htr.ground_truth.model import NotGroundTruth, Page
 
 if TYPE_CHECKING:
@@ -20,33 +22,56 @@ MAX_IMAGE_PIXELS = 178_956_970
 _EXIF_ORIENTATION = 274
 
 
-def image_size(path: Path, content: bytes) -> tuple[tuple[int, int], int]:
-    """Width and height in pixels as turned by EXIF, and the EXIF orientation (1: upright).
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What an image file turned out to be.
 
-    The image is decoded to its end, for JPEG at an eighth of its size, which is enough to find a
-    truncated file and takes a third of the time.
+    Attributes:
+        size: Width and height in pixels, as turned by EXIF.
+        orientation: The EXIF orientation; 1 is upright.
+        damage: Why it cannot be decoded, or None.
+    """
+
+    size: tuple[int, int]
+    orientation: int = 1
+    damage: NotGroundTruth | None = None
+
+
+def inspect_image(path: Path, content: bytes) -> ImageFacts:
+    """Measure an image and decode it to its end.
+
+    A JPEG is decoded at an eighth of its size, which is enough to find a truncated file and takes
+    a third of the time.
 
     Args:
         path: Where the image is, for the message.
         content: Its bytes.
 
     Raises:
-        NotGroundTruth: Not an image, truncated, or too large.
+        NotGroundTruth: Not an image.
     """
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            width, height = image.size
+        image = images.open_image(io.BytesIO(content))
+    except Image.DecompressionBombError:
+        raise too_large(path) from None
+    except images.BROKEN as error:
+        raise unreadable(path, error) from None
+    width, height = image.size
+    orientation, damage = 1, None
+    with image:
+        try:
             require_decodable_size(path, image.size)
             orientation = int(image.getexif().get(_EXIF_ORIENTATION, 1))
             image.draft("L", (width // 8, height // 8))
             image.load()
-    except Image.DecompressionBombError:
-        raise too_large(path) from None
-    except (OSError, ValueError, SyntaxError) as error:
-        raise unreadable(path, error) from None
-    return ((height, width) if orientation in (5, 6, 7, 8) else (width, height)), orientation
+        except NotGroundTruth as problem:
+            damage = problem
+        except images.BROKEN as error:
+            damage = unreadable(path, error)
+    size = (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+    return ImageFacts(size, orientation, damage)
 
 
 def find_image(page: Page) -> Path | None:
@@ -57,14 +82,17 @@ def find_image(page: Page) -> Path | None:
     """
     folder = page.path.parent
     name = Path(page.image_name.replace("\\", "/")).name
-    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    images = [image for image in images if not image.name.startswith(".")]
+    candidates = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
     for wanted in (
         lambda image: image.name.lower() == name.lower(),
         lambda image: image.stem.lower() == Path(name).stem.lower(),
         lambda image: image.stem.lower() == page.path.stem.lower(),
     ):
-        for image in images:
+        for image in candidates:
             if wanted(image):
                 return image
     return None
@@ -81,14 +109,14 @@ def open_image(path: Path) -> Image:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as opened:
+        with images.open_image(path) as opened:
             require_decodable_size(path, opened.size)
             image = opened
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise too_large(path) from None
-    except (OSError, ValueError, SyntaxError) as error:
+    except images.BROKEN as error:
         raise unreadable(path, error) from None
     if image.mode.startswith("I;16"):
         return image.point(lambda value: value / 256).convert("L")
@@ -111,7 +139,9 @@ def unreadable(path: Path, error: Exception) -> NotGroundTruth:
 
     truncated = "truncated" in str(error)
     unknown = isinstance(error, UnidentifiedImageError)
-    why = "it is neither PNG, JPEG nor TIFF, or damaged at its start" if unknown else str(error)
+    why = (
+        "it is none of PNG, JPEG, TIFF and WebP, or damaged at its start" if unknown else str(error)
+    )
     return NotGroundTruth(
         "image-truncated" if truncated else "image-unreadable",
         f"the image cannot be read: {why}",

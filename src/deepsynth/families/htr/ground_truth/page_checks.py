@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deepsynth.checks import Finding, Severity
-from deepsynth.families.htr.ground_truth.images import find_image, image_size
+from deepsynth.families.htr.ground_truth.images import ImageFacts, find_image, inspect_image
 from deepsynth.families.htr.ground_truth.line_checks import EXAMPLES, REPAIR, line_findings
 from deepsynth.families.htr.ground_truth.model import NotGroundTruth, Page
 from deepsynth.families.htr.ground_truth.pages import read_page
@@ -26,6 +26,7 @@ class PageCheck:
         image: The image, when it is there.
         digest: sha256 of the image file, to find pages given twice.
         characters: How often each character occurs in the transcriptions.
+        unusable: Why nothing of the file can be trained on; empty when something can.
     """
 
     path: Path
@@ -34,35 +35,56 @@ class PageCheck:
     image: Path | None = None
     digest: str = ""
     characters: Counter[str] = field(default_factory=Counter)
+    unusable: str = ""
 
 
 def check_file(path: Path) -> PageCheck:
-    """Check one XML file, its image (decoded to the end) and its lines."""
+    """Check one XML file, its image (decoded to the end) and its lines.
+
+    One thing wrong hides no other: an image that is named wrongly or cut short is measured all the
+    same.
+    """
     check = PageCheck(path)
     try:
         check.page = read_page(path)
     except NotGroundTruth as problem:
+        check.unusable = problem.what
         check.findings.append(_as_finding(problem))
         return check
     page = check.page
     for line in page.lines:
         check.characters.update(line.text)
     check.findings.extend(_page_findings(page))
+    if not any(line.text.strip() for line in page.lines):
+        check.unusable = "no transcribed line"
     size = (page.width, page.height)
     try:
-        check.image = page.image
-        check.findings.extend(_name_findings(page, check.image))
-        if check.image.is_file():
+        check.image = _image_of(page, check)
+        if check.image:
             content = check.image.read_bytes()
             check.digest = hashlib.sha256(content).hexdigest()
-            size, exif = image_size(check.image, content)
-            check.findings.extend(_size_findings(page, size, exif))
-        else:
-            check.image = None
+            facts = inspect_image(check.image, content)
+            size = facts.size
+            check.findings.extend(_image_findings(page, facts))
     except NotGroundTruth as problem:
         check.findings.append(_as_finding(problem))
     check.findings.extend(line_findings(page, size))
     return check
+
+
+def _image_of(page: Page, check: PageCheck) -> Path | None:
+    """The image of a page, or the one it most probably means, with what is wrong about its name."""
+    try:
+        image = page.image
+    except NotGroundTruth as problem:
+        check.unusable = problem.what
+        check.findings.append(_as_finding(problem))
+        return find_image(page)
+    if image.is_file() and image.name in {entry.name for entry in image.parent.iterdir()}:
+        return image
+    found = find_image(page)
+    check.findings.append(_name_finding(page, image, found))
+    return found
 
 
 def _as_finding(problem: NotGroundTruth) -> Finding:
@@ -101,23 +123,18 @@ def _page_findings(page: Page) -> Iterator[Finding]:
         )
 
 
-def _name_findings(page: Page, image: Path) -> Iterator[Finding]:
+def _name_finding(page: Page, image: Path, found: Path | None) -> Finding:
     where = str(page.path)
-    exact = image.is_file() and image.name in {entry.name for entry in image.parent.iterdir()}
-    if exact:
-        return
-    found = find_image(page)
     if found is None:
-        yield Finding(
+        return Finding(
             Severity.ERROR,
             "image-missing",
             where,
             f"the image {page.image_name!r} is not beside the file",
             "Export the images with the transcriptions.",
         )
-        return
     case_only = found.name.lower() == image.name.lower()
-    yield Finding(
+    return Finding(
         Severity.ERROR,
         "image-name-case" if case_only else "image-name-extension",
         where,
@@ -127,15 +144,17 @@ def _name_findings(page: Page, image: Path) -> Iterator[Finding]:
     )
 
 
-def _size_findings(page: Page, size: tuple[int, int], orientation: int) -> Iterator[Finding]:
-    where = str(page.path)
-    if orientation != 1:
+def _image_findings(page: Page, facts: ImageFacts) -> Iterator[Finding]:
+    where, size = str(page.path), facts.size
+    if facts.damage:
+        yield _as_finding(facts.damage)
+    if facts.orientation != 1:
         yield Finding(
             Severity.WARNING,
             "image-rotated",
             where,
-            f"the image is turned by its EXIF orientation {orientation}, which Kraken before 7 "
-            "and several editors ignore",
+            f"the image is turned by its EXIF orientation {facts.orientation}, which Kraken "
+            "before 7 and several editors ignore",
             "Save the image upright, without the EXIF orientation.",
         )
     if page.unit == "pixel" and page.width and page.height and (page.width, page.height) != size:

@@ -19,6 +19,9 @@ from deepsynth.families.htr.ground_truth import alto, pagexml
 from deepsynth.families.htr.ground_truth.images import IMAGE_SUFFIXES
 from deepsynth.families.htr.ground_truth.model import NotGroundTruth, Page
 
+_FORMATS = {"alto": alto, "PcGts": pagexml}
+"""The reader of each format, by the name of its root element."""
+
 
 def parse_xml(path: Path) -> Any:
     """The root element of an XML file, parsed without entities, DTD or network.
@@ -68,10 +71,8 @@ def read_page(path: Path) -> Page:
 
     root = parse_xml(path)
     kind = etree.QName(root).localname
-    if kind == "alto":
-        return alto.read(path, root)
-    if kind == "PcGts":
-        return pagexml.read(path, root)
+    if kind in _FORMATS:
+        return _FORMATS[kind].read(path, root)
     known = {"mets": "a METS table of contents", "TEI": "a TEI text"}
     raise NotGroundTruth(
         "xml-not-ground-truth",
@@ -132,3 +133,27 @@ def _walk(folder: Path) -> Iterator[Path]:
         directories[:] = sorted(name for name in directories if not name.startswith("."))
         for name in sorted(names):
             yield Path(parent, name)
+
+
+def count(folder: Path) -> tuple[int, int]:
+    """Pages of a folder, and the lines with text on them; much faster than to read them all.
+
+    Files that are no ground truth count for nothing; the check names them.
+
+    Raises:
+        DataError: No such folder, or no XML file in it.
+    """
+    from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]
+
+    pages = lines = 0
+    for path in scan_folder(folder).documents:
+        try:
+            root = parse_xml(path)
+        except NotGroundTruth:
+            continue
+        reader = _FORMATS.get(etree.QName(root).localname)
+        if reader:
+            pages += 1
+            every = root.iterfind(".//{*}TextLine")
+            lines += sum(1 for line in every if reader.line_text(line).strip())
+    return pages, lines

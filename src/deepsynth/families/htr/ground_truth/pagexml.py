@@ -52,22 +52,23 @@ def points(element: Any) -> tuple[Point, ...]:
     return tuple(point for point, _ in groupby(pairs))
 
 
+def line_text(element: Any) -> str:
+    """The first transcription of a `TextLine`, or its words where the line has none of its own."""
+    whole = element.find("{*}TextEquiv")
+    source = element if whole is None else whole
+    return "".join(part.text or "" for part in source.iterfind(".//{*}Unicode"))
+
+
 def _line(element: Any) -> Line:
-    equivalents = element.findall("{*}TextEquiv")
-    text = ""
-    if equivalents:
-        text = "".join(part.text or "" for part in equivalents[0].iterfind(".//{*}Unicode"))
-    else:  # words without a transcription of the whole line
-        text = "".join(part.text or "" for part in element.iterfind(".//{*}Unicode"))
     structure = _structure(element)
     return Line(
         id=element.get("id") or "",
-        text=text,
+        text=line_text(element),
         baseline=points(element.find("{*}Baseline")),
         polygon=points(element.find("{*}Coords")),
         tags=(structure,) if structure else (),
         source_line=element.sourceline or 0,
-        alternatives=max(1, len(equivalents)),
+        alternatives=max(1, len(element.findall("{*}TextEquiv"))),
     )
 
 

@@ -22,7 +22,7 @@ from deepsynth import durable
 from deepsynth.errors import DataError, RequestError
 from deepsynth.families.htr.ground_truth import alto, geometry, pagexml
 from deepsynth.families.htr.ground_truth.alphabet import normalize
-from deepsynth.families.htr.ground_truth.images import find_image, image_size
+from deepsynth.families.htr.ground_truth.images import find_image, inspect_image
 from deepsynth.families.htr.ground_truth.line_checks import JOINERS
 from deepsynth.families.htr.ground_truth.model import NotGroundTruth, Page, Point
 from deepsynth.families.htr.ground_truth.pages import parse_xml, read_page, scan_folder
@@ -189,7 +189,7 @@ def _size_of(image: Path | None) -> tuple[int, int] | None:
     if image is None:
         return None
     try:
-        return image_size(image, image.read_bytes())[0]
+        return inspect_image(image, image.read_bytes()).size
     except (NotGroundTruth, OSError):
         return None
 

@@ -156,11 +156,12 @@ def read_lists(
 
 def few_pages(count: int) -> DataError:
     """The refusal to hold a test split back from a handful of pages, with two ways on."""
+    folds = f"Or `split.folds={min(5, count)}`: every page is tested once, by a model that never "
+    folds += "saw it."
     return DataError(
         f"{count} {'page is' if count == 1 else 'pages are'} too few "
         f"to hold whole pages back for a test (at least {MIN_PAGES} are needed)",
         where="split",
-        hint="Either `split.test=0`: no test score, the validation score is reported as what it "
-        f"is. Or `split.folds={min(5, max(3, count))}`: every page is tested once, by a model "
-        "that never saw it.",
+        hint="Transcribe more pages, or set `split.test=0`: no test score, the validation score "
+        f"is reported as what it is. {folds if count >= 3 else ''}".strip(),
     )

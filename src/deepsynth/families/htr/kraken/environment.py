@@ -14,8 +14,10 @@ from pathlib import Path
 import deepsynth
 from deepsynth.checks import Finding, Severity
 from deepsynth.errors import DeepSynthError
-from deepsynth.families.htr import MANAGED
 from deepsynth.run.environments import Environment, build_managed, managed_folder
+
+MANAGED = "htr"
+"""Name of the environment in which Kraken runs."""
 
 LOCK = Path(__file__).parent / "htr.lock"
 _SHIM = Path(__file__).parent / "torchvision_shim.py"

@@ -1,129 +1,202 @@
-"""What the two trainings, of recognition and of segmentation, share: callbacks and the trainer."""
+"""Training through Kraken's API, of recognition and of segmentation alike.
+
+Writes `best.safetensors` and `best.mlmodel` of the pass with the best score on the validation
+pages. Runs in the environment `htr`.
+"""
 
 # Kraken and Lightning are in another environment, where the types are not checked.
 # pyright: reportMissingImports=false, reportUntypedBaseClass=false
 from __future__ import annotations
 
 import logging
-import math
-import time
 import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from kraken.configs import (
+    BLLASegmentationTrainingConfig,
+    BLLASegmentationTrainingDataConfig,
+    VGSLRecognitionTrainingConfig,
+    VGSLRecognitionTrainingDataConfig,
+)
 from kraken.train import KrakenTrainer
+from kraken.train.blla import BLLASegmentationDataModule, BLLASegmentationModel
+from kraken.train.vgsl import VGSLRecognitionModel
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
-from deepsynth.errors import DeepSynthError, ModelError, RequestError, StepFailed, Stopped
-from deepsynth.families.htr.job import Train
-from deepsynth.families.htr.kraken.advice import advise
+from deepsynth.errors import ModelError, RequestError, StepFailed, Stopped
+from deepsynth.families.htr.ground_truth.model import Page
+from deepsynth.families.htr.job import HtrJob, Train
+from deepsynth.families.htr.kraken.callbacks import ChannelsLast, Curve, FreezeBackbone, curve_of
+from deepsynth.families.htr.kraken.ketos_training import advise
+from deepsynth.families.htr.kraken.loader import FastDataModule, speed_up_loading
 from deepsynth.families.htr.kraken.model_file import Task, read_model
+from deepsynth.families.htr.kraken.segmentation import class_indices, wrap_pages
 from deepsynth.run.run import Run
 
-STEP = "train"
 _ENOUGH_EPOCHS = 1000
+"""Passes after which a training ends that early stopping is to end."""
 _PERFECT = 0.999999
-_BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.SyncBatchNorm)
+_PRECISIONS = {"no": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
-def curve_of(fold: int | None) -> str:
-    """The step name under which a training writes its curve."""
-    return STEP if fold is None else f"{STEP}-{fold}"
+@dataclass(frozen=True)
+class Setup:
+    """What differs between the two tasks.
 
-
-class Progress(Callback):
-    """Writes the live curve of a training into its run.
-
-    Args:
-        run: The run.
-        names: Kraken's names of what to record after each pass, and ours.
-        fold: Index of the fold, whose curve is its own; None without folds.
+    Attributes:
+        data: Kraken's data module.
+        module: Kraken's class of the network with its training.
+        config: Kraken's class of its settings.
+        settings: Settings that only this task has.
+        names: Kraken's names of the figures to record after each pass, and ours.
+        summary: Given the best score on the validation pages, what is told of the training.
     """
 
-    def __init__(self, run: Run, names: dict[str, str], fold: int | None = None) -> None:
-        self._run = run
-        self._names = names
-        self._curve = curve_of(fold)
-        self._started = time.monotonic()
-        self._losses: list[float] = []
-
-    def on_train_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Count the updates and keep the loss."""
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        self._losses.append(float(loss))
-        total = trainer.max_epochs * trainer.num_training_batches
-        note = f"epoch {trainer.current_epoch + 1}"
-        self._run.progress(STEP, trainer.global_step, int(total), "updates", note)
-
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """Write one point of the curve."""
-        if trainer.sanity_checking:
-            return
-        found = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        values = {ours: found[theirs] for theirs, ours in self._names.items() if theirs in found}
-        for accuracy, error in (("char_accuracy", "cer"), ("word_accuracy", "wer")):
-            if accuracy in values:
-                values[error] = 1 - values.pop(accuracy)
-        if self._losses:
-            values["loss"] = sum(self._losses) / len(self._losses)
-            self._losses = []
-        if "loss" in values and not math.isfinite(values["loss"]):
-            raise DeepSynthError(
-                "the loss is not a number any more: the training has diverged",
-                where=f"epoch {trainer.current_epoch + 1}",
-                hint="Use a smaller train.learning_rate, or some train.warmup_ratio.",
-            )
-        values["epoch"] = trainer.current_epoch + 1
-        values["seconds"] = round(time.monotonic() - self._started, 1)
-        self._run.metric(self._curve, trainer.global_step, values)
-        print(" ".join(f"{name}={value:.4g}" for name, value in values.items()), flush=True)
+    data: Any
+    module: Any
+    config: Any
+    settings: dict[str, Any]
+    names: dict[str, str]
+    summary: Callable[[float], dict[str, Any]]
 
 
-class ChannelsLast(Callback):
-    """Keeps the channels of a pixel together, in which a CPU pools and convolves faster."""
-
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Rearrange the weights; also when a training goes on."""
-        if pl_module.device.type == "cpu":
-            pl_module.net.nn.to(memory_format=torch.channels_last)
-
-
-class FreezeBackbone(Callback):
-    """Trains the output layer alone, for some passes or to the end.
-
-    Kraken's own `--freeze-backbone` never reaches its trainer (7.1.1).
+def recognition(job: HtrJob, train: Sequence[Path], validation: Sequence[Path], form: str) -> Setup:
+    """Lines of compiled files are read.
 
     Args:
-        epochs: Passes after which the whole network learns; None for never.
+        job: Settings.
+        train: Compiled files that train.
+        validation: Compiled files that choose the best pass.
+        form: Unicode normal form.
     """
+    speed_up_loading()
+    settings = job.train
+    batch_size = cast(int, settings.batch_size)
+    config = VGSLRecognitionTrainingDataConfig(
+        training_data=[str(path) for path in train],
+        evaluation_data=[str(path) for path in validation],
+        format_type="binary",
+        augment=settings.augment,
+        normalization=form,
+        num_workers=settings.workers,
+        batch_size=batch_size,
+        padding=settings.pad,
+    )
+    data = FastDataModule(config, batch_size, job.seed)
+    return Setup(
+        data,
+        VGSLRecognitionModel,
+        VGSLRecognitionTrainingConfig,
+        {"batch_size": batch_size},
+        {"val_accuracy": "char_accuracy", "val_word_accuracy": "word_accuracy"},
+        lambda score: {"best_validation_cer": 1 - score, "lines": len(data.train_set)},
+    )
 
-    def __init__(self, epochs: int | None) -> None:
-        self._epochs = epochs
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Freeze before the first update; also when a training goes on."""
-        self._set(pl_module, frozen=True)
+def segmentation(job: HtrJob, train: Sequence[Page], validation: Sequence[Page]) -> Setup:
+    """Lines and regions of pages are found.
 
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Unfreeze when it is time."""
-        if self._epochs is not None:
-            self._set(pl_module, frozen=trainer.current_epoch < self._epochs)
+    Args:
+        job: Settings.
+        train: Pages that train.
+        validation: Pages that choose the best pass.
+    """
+    only = job.segmentation
+    pages = [
+        wrap_pages(each, only.line_classes, only.region_classes) for each in (train, validation)
+    ]
+    lines, regions = class_indices([*pages[0], *pages[1]])
+    config = BLLASegmentationTrainingDataConfig(
+        training_data=pages[0],
+        evaluation_data=pages[1],
+        format_type=None,
+        augment=job.train.augment,
+        num_workers=job.train.workers,
+        line_width=only.line_width,
+        line_class_mapping=lines,
+        region_class_mapping=regions,
+    )
+    return Setup(
+        BLLASegmentationDataModule(config),
+        BLLASegmentationModel,
+        BLLASegmentationTrainingConfig,
+        {"bl_tol": only.baseline_tolerance},
+        {
+            "val_mean_iu": "mean_iou",
+            "val_accuracy": "pixel_accuracy",
+            "val_bl_f1": "baseline_f1",
+            "val_bl_precision": "baseline_precision",
+            "val_bl_recall": "baseline_recall",
+        },
+        lambda score: {
+            "best_validation_score": score,
+            "pages": len(pages[0]),
+            "line_types": list(lines),
+            "region_types": list(regions),
+        },
+    )
 
-    @staticmethod
-    def _set(module: Any, *, frozen: bool) -> None:
-        for name, layer in module.net.nn.named_children():
-            if name.startswith("O"):  # the output layer, in VGSL
-                continue
-            for parameter in layer.parameters():
-                parameter.requires_grad_(not frozen)
-            if frozen:  # running statistics of batch normalisation must not drift either
-                for part in layer.modules():
-                    if isinstance(part, _BATCH_NORMS):
-                        part.eval()
+
+def train(
+    run: Run,
+    job: HtrJob,
+    setup: Setup,
+    base: Path | None,
+    work: Path,
+    model: Path,
+    fold: int | None = None,
+) -> dict[str, Any]:
+    """Train and export the best model.
+
+    Args:
+        run: Where the curve goes.
+        job: Settings.
+        setup: From `recognition` or `segmentation`.
+        base: Model to start from, or None.
+        work: Folder of the checkpoints; a training interrupted there goes on.
+        model: Folder the best model is written to.
+        fold: Index of the fold, if any.
+
+    Returns:
+        Passes, updates, the best score on the validation pages, and what the data say.
+
+    Raises:
+        StepFailed: No pass was finished, so there is no model.
+        Stopped: It was asked to stop.
+    """
+    quieten()
+    settings = job.train
+    epochs = settings.epochs or _ENOUGH_EPOCHS
+    trainer, best = _build_trainer(run, settings, work, job.seed, epochs, setup.names, fold)
+    config = setup.config(
+        epochs=epochs,
+        quit="fixed",  # our own early stopping also knows min_delta
+        lrate=settings.learning_rate,
+        optimizer=settings.optimizer,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        schedule=settings.scheduler,
+        warmup=settings.warmup or 0,
+        resize=settings.resize,
+        cos_t_max=epochs,
+        checkpoint_path=str(work),
+        **setup.settings,
+        **({"spec": settings.spec} if settings.spec and not base else {}),
+    )
+    module = _load_module(setup.module, base, config, trainer)
+    fit(trainer, module, setup.data, last_checkpoint(run, work, fold))
+    _export(best, model, job.task)
+    return {
+        "epochs": trainer.current_epoch,
+        "updates": trainer.global_step,
+        **setup.summary(float(cast(Any, best.best_model_score))),
+        "base_model": base.name if base else None,
+    }
 
 
 def quieten() -> None:
@@ -134,30 +207,22 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 
-def build_trainer(
+def _build_trainer(
     run: Run,
     train: Train,
     checkpoints: Path,
-    *,
     seed: int,
-    max_epochs: int,
+    epochs: int,
     names: dict[str, str],
-    fold: int | None = None,
+    fold: int | None,
 ) -> tuple[Any, ModelCheckpoint]:
     """Kraken's trainer with our callbacks, and the callback that keeps the best checkpoint.
 
-    Args:
-        run: The run whose curve is written.
-        train: Settings.
-        checkpoints: Folder of the best checkpoint and of `last.ckpt`, rewritten every epoch.
-        seed: Seeds Python, NumPy and torch.
-        max_epochs: Passes after which training ends.
-        names: Kraken's names of the figures to record, and ours.
-        fold: Index of the fold, if any.
+    The best and the last checkpoint (`last.ckpt`) are written anew after each pass.
     """
     seed_everything(seed, workers=True, verbose=False)
     torch.set_num_threads(train.threads)
-    accelerator, devices = device_of(train.device)
+    accelerator, devices = _device_of(train.device)
     best = ModelCheckpoint(
         dirpath=checkpoints,
         filename="best",
@@ -167,7 +232,7 @@ def build_trainer(
         save_last=True,
         enable_version_counter=False,
     )
-    callbacks: list[Callback] = [best, Progress(run, names, fold), ChannelsLast()]
+    callbacks: list[Callback] = [best, Curve(run, names, fold), ChannelsLast()]
     if train.patience:
         callbacks.append(
             EarlyStopping(
@@ -184,10 +249,8 @@ def build_trainer(
     trainer = KrakenTrainer(
         accelerator=accelerator,
         devices=devices,
-        precision={"no": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[
-            train.mixed_precision
-        ],
-        max_epochs=max_epochs,
+        precision=_PRECISIONS[train.mixed_precision],
+        max_epochs=epochs,
         min_epochs=train.min_epochs,
         callbacks=callbacks,
         enable_progress_bar=False,
@@ -200,7 +263,7 @@ def build_trainer(
     return trainer, best
 
 
-def device_of(device: str) -> tuple[str, Any]:
+def _device_of(device: str) -> tuple[str, Any]:
     """Lightning's accelerator and devices for `auto`, `cpu`, `mps` or `cuda:0`.
 
     Raises:
@@ -266,12 +329,7 @@ def _with_advice(error: Exception) -> None:
         raise StepFailed(said, where="logs/train.log", hint=advice) from error
 
 
-def epochs_or_enough(train: Train) -> int:
-    """The most passes: as asked, or so many that early stopping ends the training."""
-    return train.epochs or _ENOUGH_EPOCHS
-
-
-def load_module(kind: Any, base: Path | None, config: Any, trainer: Any) -> Any:
+def _load_module(kind: Any, base: Path | None, config: Any, trainer: Any) -> Any:
     """Kraken's training module, with the weights of a base model or fresh ones.
 
     Args:
@@ -296,7 +354,7 @@ def load_module(kind: Any, base: Path | None, config: Any, trainer: Any) -> Any:
         ) from None
 
 
-def export(best: ModelCheckpoint, folder: Path, task: Task) -> None:
+def _export(best: ModelCheckpoint, folder: Path, task: Task) -> None:
     """Write `best.safetensors` and `best.mlmodel` of the best pass, and read them back.
 
     The CoreML file is for Kraken before 7 and for eScriptorium.

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from deepsynth.errors import DataError, DeepSynthError, RequestError
-from deepsynth.families.htr import MANAGED
 from deepsynth.families.htr.ground_truth.images import IMAGE_SUFFIXES
+from deepsynth.families.htr.kraken.environment import MANAGED
 from deepsynth.families.htr.kraken.model_file import read_model
+from deepsynth.families.htr.prepared import best_model
 from deepsynth.run.environments import get_environment
 
 if TYPE_CHECKING:
@@ -109,16 +110,7 @@ def predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[
         names.append(file)
     elif file:
         names += [Path(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
-    model = next(
-        (
-            path
-            for name in ("best.safetensors", "best.mlmodel")
-            if (path := run.path / "model" / name).is_file()
-        ),
-        None,
-    )
-    if model is None:
-        raise RequestError("this run has no model yet", where=run.path, hint="Train it first.")
+    model = best_model(run.path / "model")
     with tempfile.TemporaryDirectory() as folder:
         for page in transcribe(names, model, Path(folder), to="alto"):
             for line in read_page(page).lines:

@@ -1,36 +1,35 @@
-"""Pages as Kraken's segmentation trainer wants them; runs in the environment `htr`."""
+"""Pages as Kraken's segmentation wants them, and how well a model finds their lines and regions.
+
+Runs in the environment `htr`.
+"""
 
 # Kraken and Lightning are in another environment, where the types are not checked.
 # pyright: reportMissingImports=false, reportUntypedBaseClass=false
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kraken.configs import BLLASegmentationTestDataConfig, BLLASegmentationTrainingConfig
 from kraken.containers import BaselineLine, Region, Segmentation
+from kraken.train import KrakenTrainer
+from kraken.train.blla import BLLASegmentationDataModule, BLLASegmentationModel
 
 from deepsynth.errors import DataError
 from deepsynth.families.htr.ground_truth.model import Page
-from deepsynth.families.htr.ground_truth.pages import read_page
 
 DEFAULT_LINE, DEFAULT_REGION = "default", "text"
 FIRST_CLASS = 2
 """Kraken keeps 0 and 1 for the marks at the start and the end of a line."""
 
 
-def page_segmentation(
+def _wrap(
     page: Page,
     line_classes: Mapping[str, str] | None,
     region_classes: Mapping[str, str] | None,
 ) -> Any:
-    """One page with its types renamed; types not named are left out.
-
-    Args:
-        page: The page.
-        line_classes: New name for each line type kept; None keeps all as they are.
-        region_classes: The same for regions.
-    """
     lines: list[Any] = []
     for line in page.lines:
         kind = line.tags[0] if line.tags else DEFAULT_LINE
@@ -63,27 +62,29 @@ def page_segmentation(
     )
 
 
-def read_pages(
-    folder: Path,
-    names: Sequence[str],
+def wrap_pages(
+    pages: Sequence[Page],
     line_classes: Mapping[str, str] | None,
     region_classes: Mapping[str, str] | None,
 ) -> list[dict[str, Any]]:
     """The pages of a split, in the wrapping Kraken's data module takes.
 
+    Args:
+        pages: The pages.
+        line_classes: New name for each line type kept; None keeps all as they are.
+        region_classes: The same for regions.
+
     Raises:
         DataError: No page of them has a line or a region that is kept.
     """
-    pages = [
-        page_segmentation(read_page(folder / name), line_classes, region_classes) for name in names
-    ]
-    if not any(page.lines or page.regions for page in pages):
+    wrapped = [_wrap(page, line_classes, region_classes) for page in pages]
+    if not any(page.lines or page.regions for page in wrapped):
         raise DataError(
             "no line and no region of the types asked for is on these pages",
             where="segmentation.line_classes",
             hint="Look at the types the ground truth uses: deepsynth check.",
         )
-    return [{"doc": page} for page in pages]
+    return [{"doc": page} for page in wrapped]
 
 
 def class_indices(pages: Sequence[dict[str, Any]]) -> tuple[dict[str, int], dict[str, int]]:
@@ -93,3 +94,47 @@ def class_indices(pages: Sequence[dict[str, Any]]) -> tuple[dict[str, int], dict
     line_indices = {name: FIRST_CLASS + i for i, name in enumerate(lines)}
     first = FIRST_CLASS + len(lines)
     return line_indices, {name: first + i for i, name in enumerate(regions)}
+
+
+def score(weights: Path, pages: list[dict[str, Any]], tolerance: float) -> dict[str, Any]:
+    """Baseline precision, recall and F1, and region overlap, of a model on wrapped pages.
+
+    Args:
+        weights: The model.
+        pages: From `wrap_pages`.
+        tolerance: Pixels within which a baseline counts as found.
+    """
+    module = BLLASegmentationModel.load_from_weights(
+        weights, BLLASegmentationTrainingConfig(bl_tol=tolerance)
+    )
+    data = BLLASegmentationDataModule(
+        BLLASegmentationTestDataConfig(
+            test_data=pages, format_type=None, num_workers=0, test_class_mapping_mode="canonical"
+        )
+    )
+    trainer = KrakenTrainer(
+        accelerator="cpu",
+        devices=1,
+        enable_progress_bar=False,
+        enable_summary=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    found = trainer.test(module, data, verbose=False)
+    return {
+        "baseline_precision": _number(found.bl_precision),
+        "baseline_recall": _number(found.bl_recall),
+        "baseline_f1": _number(found.bl_f1),
+        "region_iou": _number(found.region_iu),
+        "mean_iou": _number(found.mean_iu),
+        "line_types": {
+            name: {key: _number(each[key]) for key in ("precision", "recall", "f1")}
+            for name, each in (found.bl_detection_per_class or {}).items()
+        },
+    }
+
+
+def _number(value: Any) -> float | None:
+    if value is None or not math.isfinite(float(value)):
+        return None
+    return float(value)

@@ -1,4 +1,4 @@
-"""Step `train` on a site's own Kraken: a plain `ketos` command whose log is read as it runs.
+"""Step `train` on a site's own Kraken: a plain `ketos` command, its log and its best model.
 
 The exit code is not believed (version 7 ends with 0 when it is stopped, version 4 to 6 leave
 models behind when they fail): what counts is a model file that says it was scored.
@@ -18,8 +18,7 @@ from typing import Any
 from deepsynth import durable
 from deepsynth.errors import MissingDependency, ModelError, StepFailed
 from deepsynth.families.htr.job import HtrJob
-from deepsynth.families.htr.kraken.advice import advise
-from deepsynth.families.htr.kraken.dialects import Dialect, dialect_of, train_command
+from deepsynth.families.htr.kraken.ketos import Dialect, dialect_of, train_command
 from deepsynth.families.htr.kraken.model_file import read_model
 from deepsynth.families.htr.prepared import (
     Manifest,
@@ -29,7 +28,6 @@ from deepsynth.families.htr.prepared import (
     read_manifest,
 )
 from deepsynth.run.environments import site
-from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
 
 _ACCURACY = re.compile(
@@ -38,8 +36,65 @@ _ACCURACY = re.compile(
 )
 _TAIL = 40
 
+_ADVICE: tuple[tuple[str, str], ...] = (
+    (
+        r"CUDA out of memory|CUDA error: out of memory",
+        "The GPU's memory is too small for these batches: halve train.batch_size.",
+    ),
+    (
+        r"oom[-_ ]kill|Out Of Memory|MemoryError|Killed\b",
+        "The machine's memory was too small: ask for more, or use fewer train.workers (each "
+        "holds its own part of the data).",
+    ),
+    (
+        r"alphabets? mismatch|codec alphabets|Option `--resize`",
+        "The base model cannot write some characters of the data: train.resize=union adds them.",
+    ),
+    (
+        r"class mapping differ",
+        "The base model knows other line or region types: train.resize=union adds those of the "
+        "data, segmentation.line_classes renames them.",
+    ),
+    (
+        r"No training data|No valid training data|dataset is empty",
+        "No line was left to train on: deepsynth check says which lines are unusable, and why.",
+    ),
+    (
+        r"Model did not improve",
+        "No pass was better than the one before: use a smaller train.learning_rate, or check "
+        "that the transcriptions belong to the lines.",
+    ),
+    (
+        r"No such option|no such option|Got unexpected extra argument",
+        "This ketos does not know the option: its version is older or newer than it says. Use "
+        "`kraken.toolchain: managed`.",
+    ),
+    (
+        r"DUE TO TIME LIMIT|CANCELLED",
+        "The time limit was reached: ask for more, and go on with deepsynth run --resume.",
+    ),
+    (
+        r"operator torchvision::nms does not exist",
+        "torchvision and torch do not fit together: deepsynth setup htr mends the managed "
+        "environment.",
+    ),
+    (
+        r"Invalid device|No CUDA GPUs|no NVIDIA driver|not compiled with CUDA",
+        "There is no GPU here: set train.device=cpu, or ask the cluster for a GPU.",
+    ),
+    (
+        r"No loader found|is not a regular file|Failure parsing model|InvalidModel",
+        "The base model cannot be read: it is damaged, or needs a newer Kraken. Older versions "
+        "read .mlmodel only.",
+    ),
+    (
+        r"DecompressionBomb",
+        "A scan is too large to be decoded: scale it down together with its coordinates.",
+    ),
+)
 
-def main(run: Run) -> None:
+
+def train(run: Run) -> None:
     """Train with the ketos found on the path, and keep its best model."""
     job, manifest = htr_job(run), read_manifest(run)
     dialect = find_dialect(job)
@@ -47,25 +102,41 @@ def main(run: Run) -> None:
     folder = run.path / "data"
     if job.task == "segmentation":
         folder = ground_truth_folder(run, "train")
-    lists: dict[str, Path] = {}
-    for split in ("train", "validation"):
-        part = manifest.parts[split]
-        names = [part.arrow] if part.arrow else part.pages
-        lists[split] = work / f"{split}.txt"
-        durable.write_text(lists[split], "".join(f"{folder / name}\n" for name in names))
+    write_lists(work, manifest, folder)
     models = work / "models"
     models.mkdir(exist_ok=True)
     argv = train_command(
         dialect,
         job,
         ketos=job.kraken.ketos,
-        training=lists["train"],
-        validation=lists["validation"],
+        training=work / "train.txt",
+        validation=work / "validation.txt",
         base=base_model(run, "train"),
         output=models,
     )
-    tail = _run(run, site("kraken", *job.kraken.setup).command(argv))
-    keep_best(run, job, manifest, models, tail, dialect.major)
+    log = _run(run, site("kraken", *job.kraken.setup).command(argv))
+    keep_best(run, job, manifest, models, log, dialect.major)
+
+
+def collect(run: Run) -> None:
+    """Keep the best model ketos left, and write the curve its log tells of."""
+    job, manifest = htr_job(run), read_manifest(run)
+    log = run.path / "logs" / "ketos.log"
+    if not log.is_file():
+        raise StepFailed("the log of ketos is not here", where=log, hint="Fetch the run again.")
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    curve = [values for line in lines if (values := read_log_line(line))]
+    for epoch, values in enumerate(curve, start=1):
+        run.metric("train", epoch, {**values, "epoch": epoch})
+    keep_best(run, job, manifest, run.path / "ketos", lines, int(job.kraken.version or 0))
+
+
+def write_lists(target: Path, manifest: Manifest, folder: Path = Path()) -> None:
+    """Write `train.txt` and `validation.txt`: the files of each split, which lie in `folder`."""
+    for split in ("train", "validation"):
+        part = manifest.parts[split]
+        names = [part.arrow] if part.arrow else part.pages
+        durable.write_text(target / f"{split}.txt", "".join(f"{folder / name}\n" for name in names))
 
 
 def keep_best(
@@ -201,5 +272,9 @@ def recorded_score(path: Path, metadata: dict[str, Any]) -> float | None:
     return float(accuracies[-1][1]) if accuracies else None
 
 
-if __name__ == "__main__":
-    step_process(main)
+def advise(log: str) -> str | None:
+    """What to do about the first known trouble in a log; None when none is known."""
+    for pattern, text in _ADVICE:
+        if re.search(pattern, log, re.IGNORECASE):
+            return text
+    return None

@@ -1,10 +1,14 @@
-"""How each version of `ketos` wants to be told the same thing.
+"""The command lines of `ketos`: how each version wants to be told the same thing.
 
-A site's Kraken may be 4.3, 5, 6 or 7. The table below holds what differs between their command
-lines; everything else is the same. Read from the sources of 4.3.13, 5.3.0, 6.0.3 and 7.1.1.
+A site's Kraken may be 4.3, 5, 6 or 7. `DIALECTS` holds what differs between their command lines;
+everything else is the same. Read from the sources of 4.3.13, 5.3.0, 6.0.3 and 7.1.1.
 
 Two traps are the same in all of them: `-w` is weight decay, and with early stopping the number of
 epochs (`-N`) is ignored.
+
+With `kraken: {toolchain: site, version: 5}` the training is two steps: `ketos`, a plain command
+line that needs bash and Kraken only, for sites that have nothing of ours, and `train`, which reads
+what it left (see ketos_training.py).
 """
 
 from __future__ import annotations
@@ -13,9 +17,37 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deepsynth.errors import MissingDependency, RequestError
 from deepsynth.families.htr.job import HtrJob, Train
+from deepsynth.run.step import Resources, Step
+
+_SCRIPT = """
+mkdir -p "$0/steps/ketos/work/models"
+cd "$0/steps/ketos/work"
+for split in train validation; do
+  while IFS= read -r name; do echo "$1/$name"; done <"$0/data/$split.txt" >"$split.txt"
+done
+shift
+export COLUMNS=200 NO_COLOR=1 # its log is read: no line may be broken
+"$@" &
+ketos=$!
+trap 'kill -USR1 "$ketos"' USR1 # it saves what it has, and goes on there the next time
+trap 'kill -TERM "$ketos"' TERM
+while kill -0 "$ketos" 2>/dev/null; do
+  code=0
+  wait "$ketos" || code=$?
+done
+[ "$code" -eq 0 ] || exit "$code"
+mkdir -p "$0/ketos"
+cp models/*best* "$0/ketos/" 2>/dev/null || cp models/* "$0/ketos/"
+"""
+"""Lists the files of each split, which lie in `$1`, runs ketos, and keeps its best model.
+
+Until version 6, ketos marks the best only where it stops early; else all models are kept, and the
+next step chooses.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +224,67 @@ def _refuse_impossible(dialect: Dialect, job: HtrJob, base: Path | None) -> None
     for applies, where, what, hint in problems:
         if applies:
             raise RequestError(f"{version} {what}", where=where, hint=hint)
+
+
+def training_steps(
+    job: HtrJob,
+    sources: dict[str, str],
+    settings: dict[str, Any],
+    resources: Resources,
+    collect: list[str],
+) -> list[Step]:
+    """The steps `ketos` and `train` of a plan.
+
+    Args:
+        job: The job; `kraken.version` is set.
+        sources: What the training reads outside the run: the base model, for segmentation also
+            the ground truth.
+        settings: What decides the model.
+        resources: Of the training.
+        collect: The command line that reads what ketos left.
+
+    Raises:
+        RequestError: The job asks for something this version of ketos cannot do.
+    """
+    dialect = DIALECTS[int(job.kraken.version or 0)]
+    base = Path("\0model" + Path(job.model).suffix) if job.model else None
+    argv = train_command(
+        dialect,
+        job,
+        ketos=job.kraken.ketos,
+        training=Path("train.txt"),
+        validation=Path("validation.txt"),
+        base=base,
+        output=Path("models"),
+    )
+    argv = [part.replace("{", "{{").replace("}", "}}") for part in argv]
+    argv = ["{sources[model]}" if part == str(base) else part for part in argv]
+    if job.train.workers == 0:
+        argv[argv.index("--workers") + 1] = "{cpus}"
+    folder = "{run}/data" if job.task == "recognition" else "{sources[ground_truth]}"
+    script = "\n".join(["", *job.kraken.setup]) + _SCRIPT
+    script = script.replace("{", "{{").replace("}", "}}")
+    shell = ["bash", "-lec" if job.kraken.setup else "-ec"]
+    return [
+        Step(
+            name="ketos",
+            title="Training with ketos",
+            argv=[*shell, script, "{run}", folder, *argv],
+            after=["prepare"],
+            sources=sources,
+            inputs=["data"],
+            outputs=["ketos"],
+            settings=settings,
+            resources=resources,
+        ),
+        Step(
+            name="train",
+            title="Reading what ketos left",
+            argv=collect,
+            after=["ketos"],
+            inputs=["data", "ketos"],
+            outputs=["model", "training"],
+            settings=settings,
+            resources=Resources(memory_gb=1, minutes=10),
+        ),
+    ]

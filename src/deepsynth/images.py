@@ -1,0 +1,58 @@
+"""Images are opened here and nowhere else: in four formats, whatever a file's name says.
+
+Pillow knows some fifty formats, and for a few of them it starts other programs (Ghostscript for an
+EPS file called `page.png`). Documents come as PNG, JPEG, TIFF or WebP.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+from zlib import error as ZlibError
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
+"""The formats opened, by Pillow's names."""
+
+BROKEN = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    EOFError,
+    MemoryError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    ZlibError,
+)
+"""What Pillow raises for a file that is damaged or of another kind, while opening or decoding."""
+
+
+def open_image(source: Path | IO[bytes]) -> ImageFile:
+    """Open an image; its pixels are decoded when they are asked for.
+
+    Args:
+        source: A file, or a stream of its bytes.
+
+    Raises:
+        BROKEN: One of these, when the file is damaged or of another format.
+    """
+    from PIL import Image
+
+    return Image.open(source, formats=FORMATS)
+
+
+def forget_other_formats() -> None:
+    """Take every other format from Pillow, in a process where a library opens images by itself."""
+    from PIL import Image
+
+    Image.init()
+    for known in (Image.OPEN, Image.MIME):
+        for name in set(known) - set(FORMATS):
+            del known[name]
+    Image.ID[:] = [name for name in Image.ID if name in FORMATS]
