@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
-import os
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from deepsynth.run.run import Run
+from deepsynth.run.warm import NotWarm
+from tests.support.environment import environment as environment
+from tests.support.warm import Command
 
 _WORDS = {
     "complaint": "broken late angry refund never lost damaged wrong awful waited",
@@ -73,32 +75,45 @@ def write_job(folder: Path, changes: dict[str, Any] | None = None) -> Path:
     return path
 
 
-def environment(**changes: str) -> dict[str, str]:
-    """The environment of a test process: one thread, no network, no colour asked for."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
-    return kept | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | changes
-
-
-def deepsynth(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+def deepsynth(
+    *arguments: object,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float = 240,
+) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user does, and wait for it."""
-    options = {"env": environment(), "timeout": 240} | options
-    return subprocess.run(_argv(arguments), capture_output=True, text=True, check=False, **options)
+    process = start(*arguments, env=env, cwd=cwd)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    code = process.returncode
+    assert code is not None
+    return subprocess.CompletedProcess(process.args, code, out, err)
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
-    """Start the command line in a process group of its own, as a terminal does."""
-    return subprocess.Popen(
-        _argv(arguments),
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def start(
+    *arguments: object, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Command | subprocess.Popen[str]:
+    """Start the command line in a process group of its own, as a terminal does.
 
-
-def _argv(arguments: Iterable[object]) -> list[str]:
-    return [sys.executable, "-m", "deepsynth.cli", *map(str, arguments)]
+    It is forked from a warm process where its variables allow that.
+    """
+    words = [str(argument) for argument in arguments]
+    env = environment() if env is None else env
+    try:
+        return Command(words, env, cwd)
+    except NotWarm:
+        return subprocess.Popen(
+            [sys.executable, "-m", "deepsynth.cli", *words],
+            env=dict(env),
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
 
 def wait_until(true: Callable[[], Any], seconds: float = 60, what: str = "it") -> None:

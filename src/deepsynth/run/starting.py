@@ -118,8 +118,7 @@ class WarmSteps:
     ) -> Process:
         """Start a command; see `Start`."""
         if self._warm is None:
-            self._warm = {}
-            self._warm_up(step, log)
+            self._warm = self._warm_up(step, log)
         process = self._warm.get(step.environment)
         if process is not None and _is_module(step):
             try:
@@ -138,24 +137,32 @@ class WarmSteps:
                 self._warm.pop(step.environment).close()
         return plainly(step, command, log=log, environment=environment, named=named, locks=locks)
 
-    def _warm_up(self, step: Step, log: int) -> None:
-        """Begin to import what this step and those after it need."""
-        if self._warm is None or sys.platform != "linux":
-            return
+    def _warm_up(self, step: Step, log: int) -> dict[str, WarmProcess]:
+        """Begin to import what this step and those after it need, in each environment."""
+        warm: dict[str, WarmProcess] = {}
+        if sys.platform != "linux":
+            return warm
+        if came := take():
+            if came.fits(os.environ):
+                warm["this"] = came
+            else:
+                came.close()
         names = [each.name for each in self._steps]
         coming = [each for each in self._steps[names.index(step.name) :] if _is_module(each)]
         for name in dict.fromkeys(each.environment for each in coming):
             here = [each for each in coming if each.environment == name]
             # A single start gains nothing, unless it is warmed while another step works.
-            if name == step.environment and sum(each.array for each in here) == 1:
+            single = name == step.environment and sum(each.array for each in here) == 1
+            if single or name in warm:
                 continue
             modules = [module for each in here for module in (each.argv[2], *each.warm)]
             with suppress(MissingDependency):  # told when its turn comes
                 python = get_environment(name).python
                 try:
-                    self._warm[name] = _make(python, list(dict.fromkeys(modules)))
+                    warm[name] = WarmProcess(list(dict.fromkeys(modules)), python=python)
                 except NotWarm as error:
                     self._say(step, error, log)
+        return warm
 
     def _say(self, step: Step, error: NotWarm, log: int) -> None:
         text = f"started without a warm process: {error}"
@@ -165,12 +172,3 @@ class WarmSteps:
 
 def _is_module(step: Step) -> bool:
     return step.argv[:2] == ["{python}", "-m"]
-
-
-def _make(python: str, modules: list[str]) -> WarmProcess:
-    came = take() if python == sys.executable else None
-    if came is not None and came.fits(os.environ):
-        return came
-    if came is not None:
-        came.close()
-    return WarmProcess(modules, python=python)

@@ -35,13 +35,14 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from types import TracebackType
 from typing import IO, Any
 
-_SUBREAPER = 36
-"""PR_SET_CHILD_SUBREAPER of prctl(2): orphans below this process become its children."""
+_SET_SUBREAPER, _GET_SUBREAPER = 36, 37
+"""Of prctl(2): whether orphans below this process become its children."""
 _MESSAGE = 256 * 1024
 _DESCRIPTORS = 16
 _READ_LATE = ("PYTHONUNBUFFERED", "TOKENIZERS_PARALLELISM")
@@ -52,6 +53,7 @@ _OWN_THREADS = ("jemalloc_bg_thd",)
 # fork survives.
 _WHILE_IMPORTING = {"PYTHONUNBUFFERED": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 
+_adoption = threading.Lock()
 _at_hand: WarmProcess | None = None
 """The warm process that came with this command line, when it was forked itself."""
 
@@ -128,21 +130,21 @@ class WarmProcess:
         python: str = sys.executable,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        _adopt_orphans()
         self._environment = dict(os.environ if environment is None else environment)
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._turn = threading.Lock()
-        with theirs:
-            process = subprocess.Popen(
-                [python, "-m", __name__, str(theirs.fileno()), *modules],
-                stdin=subprocess.DEVNULL,
-                stdout=self._said,
-                stderr=self._said,
-                env=self._environment | _WHILE_IMPORTING,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
+        with _adopting():
+            self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+            self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                process = subprocess.Popen(
+                    [python, "-m", __name__, str(theirs.fileno()), *modules],
+                    stdin=subprocess.DEVNULL,
+                    stdout=self._said,
+                    stderr=self._said,
+                    env=self._environment | _WHILE_IMPORTING,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                )
         self._process: subprocess.Popen[bytes] | Forked = process
 
     @classmethod
@@ -186,9 +188,10 @@ class WarmProcess:
         stderr: int | None = None,
         keep: Sequence[int] = (),
         named: Mapping[str, int] | None = None,
+        directory: str | None = None,
         own: bool = False,
     ) -> Forked:
-        """Run `python -m MODULE ARGUMENTS` in a fork, in the folder this process is in.
+        """Run `python -m MODULE ARGUMENTS` in a fork.
 
         Waits until the module is imported; it comes next if it is not yet.
 
@@ -201,6 +204,7 @@ class WarmProcess:
             stderr: Descriptor; by default that of this process.
             keep: Descriptors it has as well, under other numbers.
             named: Descriptors it has as well, whose numbers it finds in these variables.
+            directory: Where it runs; by default where this process is.
             own: It gets a warm process of its own: see `take`.
 
         Raises:
@@ -223,20 +227,14 @@ class WarmProcess:
             "arguments": list(arguments),
             "environment": dict(environment),
             "named": list(named),
-            "directory": os.getcwd(),  # noqa: PTH109
+            "directory": directory or os.getcwd(),  # noqa: PTH109
             "own": own,
         }
         try:
             with self._turn:
                 self._ask({"load": module})
-                # Between the fork and its number known here, a signal would lose the process.
-                before = signal.pthread_sigmask(
-                    signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-                )
-                try:
+                with _adopting(), _undisturbed():
                     pid: int = self._ask({"fork": order}, descriptors)["pid"]
-                finally:
-                    signal.pthread_sigmask(signal.SIG_SETMASK, before)
         finally:
             os.close(nothing)
         return Forked(pid, [module, *arguments])
@@ -280,12 +278,35 @@ def take() -> WarmProcess | None:
     return taken
 
 
-def _adopt_orphans() -> None:
-    """Let what the warm process forks become our child, so that we learn its true end."""
+@contextmanager
+def _adopting() -> Generator[None]:
+    """Let what the warm process forks and leaves become our child: so we learn how it ends.
+
+    Only for this moment: orphans of others go on to be looked after by the system.
+    """
     if sys.platform != "linux":
         raise NotWarm("only Linux has warm starts")
-    if ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise NotWarm(f"no children can be adopted: {os.strerror(ctypes.get_errno())}")
+    library = ctypes.CDLL(None, use_errno=True)
+    with _adoption:
+        number = ctypes.c_int()
+        library.prctl(_GET_SUBREAPER, ctypes.byref(number), 0, 0, 0)
+        if library.prctl(_SET_SUBREAPER, 1, 0, 0, 0) != 0:
+            raise NotWarm(f"no child can be adopted: {os.strerror(ctypes.get_errno())}")
+        try:
+            yield
+        finally:
+            library.prctl(_SET_SUBREAPER, number.value, 0, 0, 0)
+
+
+@contextmanager
+def _undisturbed() -> Generator[None]:
+    """Signals wait: one that came between a fork and its number would lose the process."""
+    waiting = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _read_early(environment: Mapping[str, str]) -> dict[str, str]:
@@ -422,7 +443,6 @@ def _become(order: dict[str, Any], descriptors: list[int]) -> None:
 def _with_its_own(order: dict[str, Any]) -> dict[str, Any]:
     """Fork once more: a warm process for the command line this is going to be."""
     global _at_hand
-    _adopt_orphans()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if (pid := os.fork()) == 0:
         ours.close()
