@@ -1,4 +1,7 @@
-"""Lines are fed to the trainer faster, and the network still sees what Kraken would show it."""
+"""Lines are fed to the trainer faster, and the network still sees what Kraken would show it.
+
+In the same process: known troubles bring advice, and a foreign checkpoint runs nothing.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,10 @@ import torch
 from torchvision.transforms import ToTensor
 from kraken.lib.dataset import ArrowIPCRecognitionDataset
 from kraken.lib.util import is_bitonal as theirs
-from deepsynth.errors import StepFailed
+from pathlib import Path
+from deepsynth.errors import RunError, StepFailed
 from deepsynth.families.htr.kraken.loader import KeptLines, WidthBatches, collate_even, is_bitonal
-from deepsynth.families.htr.kraken.training import fit
+from deepsynth.families.htr.kraken.training import fit, last_checkpoint
 
 torch.manual_seed(0)
 grey = torch.rand(1, 48, 300)
@@ -42,6 +46,15 @@ try:
     fit(Failing(), None, None, None)
 except StepFailed as error:
     advice = str(error)
+class Attack:
+    def __reduce__(self):
+        return Path.touch, (Path(sys.argv[2]) / "ran",)
+
+torch.save({"global_step": 3, "loops": Attack()}, Path(sys.argv[2]) / "last.ckpt")
+try:
+    last_checkpoint(None, Path(sys.argv[2]))
+except RunError as error:
+    refused = str(error)
 fresh = ArrowIPCRecognitionDataset(im_transforms=ToTensor())
 fresh.add(sys.argv[1])
 fresh.encode()
@@ -59,6 +72,7 @@ print(json.dumps({
     "lengths": even["seq_lens"].tolist(),
     "shape": list(even["image"].shape),
     "advice": advice,
+    "refused": refused,
     "same": same,
     "equal": equal,
     "paper": float(even["image"][2, :, :, 200:].sum()),
@@ -66,12 +80,12 @@ print(json.dumps({
 """
 
 
-def test_loading_changes_only_its_time_and_failures_bring_advice(
+def test_loading_changes_only_its_time_and_a_checkpoint_runs_nothing(
     page_folder: Path, tmp_path: Path, kraken: Callable[..., str]
 ):
     arrow = tmp_path / "lines.arrow"
     compile_split([read_page(page_folder / "p000.xml")], arrow)
-    told = json.loads(kraken("-c", PROBE, str(arrow)).splitlines()[-1])
+    told = json.loads(kraken("-c", PROBE, str(arrow), str(tmp_path)).splitlines()[-1])
     assert told["equal"]
     assert told["same"] == [True, True, False]
     assert all(ours == theirs for ours, theirs in told["bitonal"])
@@ -85,3 +99,5 @@ def test_loading_changes_only_its_time_and_failures_bring_advice(
     assert told["paper"] == 0
     assert "Tried to allocate" in told["advice"]
     assert "halve train.batch_size" in told["advice"]
+    assert "last.ckpt" in told["refused"]
+    assert not (tmp_path / "ran").exists()

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
@@ -22,13 +24,15 @@ from kraken.configs import (
     VGSLRecognitionTrainingConfig,
     VGSLRecognitionTrainingDataConfig,
 )
+from kraken.containers import BaselineLine, Region, Segmentation
 from kraken.train import KrakenTrainer
 from kraken.train.blla import BLLASegmentationDataModule, BLLASegmentationModel
 from kraken.train.vgsl import VGSLRecognitionModel
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from torch.serialization import safe_globals
 
-from deepsynth.errors import ModelError, RequestError, StepFailed, Stopped
+from deepsynth.errors import ModelError, RequestError, RunError, StepFailed, Stopped
 from deepsynth.families.htr.ground_truth.model import Page
 from deepsynth.families.htr.job import HtrJob, Train
 from deepsynth.families.htr.kraken.callbacks import ChannelsLast, Curve, FreezeBackbone, curve_of
@@ -41,6 +45,17 @@ from deepsynth.run.run import Run
 _ENOUGH_EPOCHS = 1000
 """Passes after which a training ends that early stopping is to end."""
 _PERFECT = 0.999999
+_IN_CHECKPOINTS: list[Any] = [
+    BLLASegmentationTrainingConfig,
+    BLLASegmentationTrainingDataConfig,
+    VGSLRecognitionTrainingConfig,
+    VGSLRecognitionTrainingDataConfig,
+    BaselineLine,
+    Region,
+    Segmentation,
+    defaultdict,
+]
+"""What Kraken puts into a checkpoint besides numbers; nothing else in one is unpickled."""
 _PRECISIONS = {"no": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -285,11 +300,22 @@ def last_checkpoint(run: Run, checkpoints: Path, fold: int | None = None) -> Pat
     """The checkpoint an interrupted training goes on from, if it is whole.
 
     A pass that was scored but not yet saved is done again, so its point leaves the curve.
+
+    Raises:
+        RunError: It holds objects that neither torch nor Kraken puts into a checkpoint.
     """
     path: Path | None = checkpoints / "last.ckpt"
     state: dict[str, Any] = {"global_step": -1}
     try:
-        state = torch.load(path, map_location="cpu", weights_only=False, mmap=True)
+        with safe_globals(_IN_CHECKPOINTS):
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except UnpicklingError as error:
+        raise RunError(
+            f"the checkpoint holds more than weights and settings, so it is not opened: "
+            f"{next(iter(str(error).splitlines()), '')}",
+            where=path,
+            hint="Nothing of it was run. Remove the file, and the training begins anew.",
+        ) from None
     except (RuntimeError, EOFError, OSError):
         path = None  # none yet, or cut short
     run.rewind_metrics(curve_of(fold), state["global_step"])
@@ -305,7 +331,8 @@ def fit(trainer: Any, module: Any, data: Any, resume: Path | None) -> None:
         StepFailed: A trouble with known advice, such as a GPU whose memory is too small.
     """
     try:
-        trainer.fit(module, data, ckpt_path=resume, weights_only=False)
+        with safe_globals(_IN_CHECKPOINTS):
+            trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     except ValueError as error:
         if "alphabets mismatch" in str(error):
             raise ModelError(
