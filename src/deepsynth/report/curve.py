@@ -53,7 +53,7 @@ def draw_curve(series: Sequence[Series], *, x: str, y: str) -> Markup:
     shares = _Axis(0.0, 1.0, bottom, top)
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" '
-        f'aria-label="{escape(_story(drawn, x))}" xmlns="http://www.w3.org/2000/svg">'
+        f'aria-label="{escape(_story(drawn, x))}">'
     ]
     parts += [_grid(up, value) for value in up.ticks()] if values else []
     parts += [_text(across.place(value), bottom + 18, _number(value)) for value in across.ticks()]
