@@ -94,11 +94,11 @@ def test_the_disk_may_be_full_anywhere(command: Command, monkeypatch: pytest.Mon
     def full(*arguments: Any, **options: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/disk/x")
 
-    monkeypatch.setattr("deepsynth.verbs.work.load_job", full)
+    monkeypatch.setattr("deepsynth.verbs.runs.load_job", full)
     answer = command("run", "job.yaml")
     assert answer.code == 2
     assert answer.err.startswith("/disk/x: there is no space left.")
-    monkeypatch.setattr("deepsynth.verbs.work.load_job", _interrupted)
+    monkeypatch.setattr("deepsynth.verbs.runs.load_job", _interrupted)
     assert command("run", "job.yaml").code == 130
 
 

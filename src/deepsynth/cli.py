@@ -12,25 +12,61 @@ from rich.console import Console
 
 from deepsynth import __version__
 from deepsynth.errors import EXIT_FAILED, EXIT_REQUEST, EXIT_STOPPED, DeepSynthError
-from deepsynth.families.htr import cli as htr
-from deepsynth.families.summarize import cli as summarize
+from deepsynth.families import every_family
 from deepsynth.runners import kinds
 from deepsynth.terminal import groups
-from deepsynth.verbs import look, make, pages, publish, system, train, work
+from deepsynth.terminal.verb import Verb
 
-_GROUPS = {
-    groups.BEGIN: (make.init, make.predict),
-    groups.MAKE_DATA: (pages.generate, pages.preview),
-    groups.WORK: (work.run, work.check, work.prepare, train.train, work.evaluate),
-    groups.LOOK: (look.status, look.logs, look.stop, look.fetch, look.compare),
-    groups.PUBLISH: (publish.publish,),
-    groups.LOOK_AFTER: (system.doctor, system.setup),
+_OURS = {
+    groups.BEGIN: {
+        "make:init": "Write a commented job file to start from, and the folders it needs.",
+        "make:predict": "Use the trained model of a run.",
+    },
+    groups.MAKE_DATA: {
+        "pages:generate": "Turn texts with summaries into datasets of page images.",
+        "pages:preview": "Show pages, or the lines of manuscripts, as the model gets them: an HTML "
+        "gallery.",
+    },
+    groups.WORK: {
+        "work:run": "Do everything a job says: prepare, check, train, evaluate.",
+        "work:check": "Look for what would go wrong, without a GPU and before anything expensive "
+        "runs.",
+        "work:prepare": "Read, clean and split the data of a job; nothing is trained.",
+        "train:train": "Train the model of a job, run or list of datasets, preparing and checking "
+        "first.",
+        "work:evaluate": "Score the model of a job or run and write its report, training first if "
+        "need be.",
+    },
+    groups.LOOK: {
+        "look:status": "Say how a run stands, or list all runs.",
+        "look:logs": "Print what a step printed.",
+        "look:stop": "Ask a run to save and stop; `deepsynth run --resume` goes on later.",
+        "look:fetch": "Bring what a run made elsewhere into its folder here, and verify it.",
+        "look:compare": "Put the figures of several runs side by side, with the settings in which "
+        "they differ.",
+    },
+    groups.PUBLISH: {
+        "publish:publish": "Put a dataset or the model of a run on the Hugging Face Hub, as one "
+        "verified commit.",
+    },
+    groups.LOOK_AFTER: {
+        "system:doctor": "Find what stands in the way: Hub access, caches, disk space; with --on, "
+        "at another place.",
+        "system:setup": "Install an environment that a family needs, here or at another place.",
+    },
 }
-_MORE = (htr, summarize)
-"""Modules with verbs of their own; each has a `register`."""
+"""Our own verbs, by module in `verbs/`, with the first line of what they say of themselves."""
 
-_GIVEN = {"planned": work.planned}
-"""What verbs that are brought by others get besides what was typed, by name of the parameter."""
+
+def every_verb() -> list[Verb]:
+    """All verbs of the command line: our own, those of families, those of runners."""
+    ours = [
+        Verb(f"deepsynth.verbs.{place}", summary, group)
+        for group, verbs in _OURS.items()
+        for place, summary in verbs.items()
+    ]
+    brought = (verb for owner in (*every_family(), *kinds()) for verb in owner.verbs)
+    return [*ours, *brought]
 
 
 def build_app(*, listed: bool = False) -> App:
@@ -46,14 +82,8 @@ def build_app(*, listed: bool = False) -> App:
         result_action="return_value",
     )
     app.group_commands = groups.MORE
-    for group, verbs in _GROUPS.items():
-        for verb in verbs:
-            app.command(verb, group=group)
-    for module in _MORE:
-        module.register(app)
-    for kind in kinds():
-        for verb in kind.verbs:
-            verb.register(app, listed=listed)
+    for verb in every_verb():
+        verb.register(app, listed=listed)
     app.register_install_completion_command()
     return app
 
@@ -68,7 +98,11 @@ def run_command(arguments: Sequence[str]) -> int:
     try:
         app = build_app(listed=list(arguments) in ([], ["--help"], ["-h"]))
         command, bound, given = app.parse_args(list(arguments))
-        result = command(*bound.args, **bound.kwargs, **{name: _GIVEN[name] for name in given})
+        if "planned" in given:
+            from deepsynth.verbs.runs import planned
+
+            bound.arguments["planned"] = planned
+        result = command(*bound.args, **bound.kwargs)
         sys.stdout.flush()
     except DeepSynthError as error:
         return _tell(str(error), error.exit_code)

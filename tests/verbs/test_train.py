@@ -17,11 +17,12 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What `train` asks for, caught before anything runs."""
     seen: dict[str, Any] = {}
 
-    def train(job: Path, *overrides: str, **options: Any) -> int:
-        seen.update(options, resolved=load_job(job, overrides))
+    def work_until(last: str, job: Path, overrides: list[str], options: work.Work) -> int:
+        assert last == "train"
+        seen.update(vars(options), resolved=load_job(job, overrides))
         return 0
 
-    monkeypatch.setattr(work, "train", train)
+    monkeypatch.setattr(work, "work_until", work_until)
     return seen
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from deepsynth.run.run import Run, is_run
 from deepsynth.verbs.work import _print_result
+from tests.conftest import Finished
 from tests.support.tickets import JOB, deepsynth, environment, tickets, write_csv, write_job
 
 Command = Callable[..., Any]
@@ -299,16 +300,14 @@ def test_requests_that_contradict_themselves(
     assert f"deepsynth run {finished / 'job.yaml'} train.epochs=9" in changed.err
 
 
-def test_without_a_terminal_there_are_plain_lines(
-    finished_process: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
-    run, process = finished_process
-    assert "\x1b" not in process.stdout + process.stderr
-    assert "Training: done in" in process.stderr
-    assert "texts from column 'text', labels from 'label'" in process.stderr
-    assert f"Run: {run}\nReport: {run / 'report.html'}\n" in process.stdout
-    assert "majority" not in process.stdout
-    assert "the most frequent label" in process.stdout
+def test_without_a_terminal_there_are_plain_lines(finished_process: Finished) -> None:
+    run, out, err = finished_process
+    assert "\x1b" not in out + err
+    assert "Training: done in" in err
+    assert "texts from column 'text', labels from 'label'" in err
+    assert f"Run: {run}\nReport: {run / 'report.html'}\n" in out
+    assert "majority" not in out
+    assert "the most frequent label" in out
 
 
 def test_quiet_says_the_result_only(command: Command, copied: Path) -> None:

@@ -1,4 +1,4 @@
-"""Families: what can be trained. Adding one is adding a folder here and a line to `_FAMILIES`.
+"""Families: what can be trained. Adding one is adding a folder here and a line to `FAMILIES`.
 
 A family from outside adds itself by an entry point of the group `deepsynth.families`; how, says
 docs/adding-a-family.md. A family knows jobs, steps and runs; it never imports a runner, and no
@@ -7,25 +7,26 @@ runner imports a family.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
-from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from deepsynth.errors import JobError, MissingDependency, RunError
-from deepsynth.families.family import Family, ManagedEnvironment, Metric, Verb
+from deepsynth.families.family import Family, JobFlags, ManagedEnvironment, Metric
 from deepsynth.hub.model_card import ModelCard
 from deepsynth.job.job import Job, ResolvedJob, read_job
+from deepsynth.registry import Registry
 from deepsynth.run.run import Run
 
 __all__ = [
+    "FAMILIES",
     "Family",
+    "JobFlags",
     "ManagedEnvironment",
     "Metric",
     "ModelCard",
-    "Verb",
     "environments",
+    "every_family",
     "family_names",
     "family_of",
     "get_family",
@@ -34,17 +35,21 @@ __all__ = [
     "load_job",
 ]
 
-_FAMILIES = {
-    "summarize": "deepsynth.families.summarize",
-    "classify": "deepsynth.families.classify",
-    "htr": "deepsynth.families.htr",
-}
-_ENTRY_POINTS = "deepsynth.families"
+FAMILIES = Registry(
+    "deepsynth.families",
+    Family,
+    {
+        "summarize": "deepsynth.families.summarize:FAMILY",
+        "classify": "deepsynth.families.classify:FAMILY",
+        "htr": "deepsynth.families.htr:FAMILY",
+    },
+)
+"""What can be trained."""
 
 
 def family_names() -> list[str]:
     """The families that exist, in the order they are shown; those from outside last."""
-    return [*_FAMILIES, *_from_outside()]
+    return list(FAMILIES)
 
 
 def get_family(name: str) -> Family:
@@ -54,14 +59,22 @@ def get_family(name: str) -> Family:
         KeyError: There is no such family; callers check `family_names()` first.
         MissingDependency: It comes from outside and cannot be loaded.
     """
-    if name in _FAMILIES:
-        return import_module(_FAMILIES[name]).FAMILY
-    return _load_entry_point(_from_outside()[name])
+    return FAMILIES.get(name)
+
+
+def every_family() -> Iterator[Family]:
+    """Every family that can be loaded; of the others `doctor` tells."""
+    for name in FAMILIES:
+        try:
+            family = FAMILIES.get(name)
+        except MissingDependency:
+            continue
+        yield family
 
 
 def environments() -> dict[str, ManagedEnvironment]:
     """The environments that families need besides the one DeepSynth is in, by name."""
-    found = (get_family(name).environment for name in family_names())
+    found = (family.environment for family in every_family())
     return {environment.name: environment for environment in found if environment}
 
 
@@ -96,19 +109,18 @@ def family_of(run: Run) -> Family:
     Raises:
         RunError: It is of a family that is not known here.
     """
-    name = run.family
-    if name not in family_names():
+    if run.family not in FAMILIES:
         raise RunError(
-            f"this run is of a family not known here: {name}.",
+            f"this run is of a family not known here: {run.family}.",
             where=run.path,
-            hint=f"Install the package that brings it; known: {', '.join(family_names())}.",
+            hint=f"Install the package that brings it; known: {', '.join(FAMILIES)}.",
         )
-    return get_family(name)
+    return get_family(run.family)
 
 
 def _job_type(name: object, where: str) -> type[Job]:
     """What `family:` of a job says, as the type of the job."""
-    known = family_names()
+    known = list(FAMILIES)
     if name is None:
         raise JobError(
             "the job does not say its family.",
@@ -123,27 +135,3 @@ def _job_type(name: object, where: str) -> type[Job]:
             hint=f"Did you mean {near[0]}?" if near else f"One of: {', '.join(known)}.",
         )
     return get_family(str(name)).job_type
-
-
-def _from_outside() -> dict[str, EntryPoint]:
-    found = {point.name: point for point in entry_points(group=_ENTRY_POINTS)}
-    return {name: point for name, point in sorted(found.items()) if name not in _FAMILIES}
-
-
-def _load_entry_point(point: EntryPoint) -> Family:
-    package = point.dist.name if point.dist else point.value
-    try:
-        family = point.load()
-    except Exception as error:
-        raise MissingDependency(
-            f"the family {point.name} cannot be loaded: {type(error).__name__}: {error}",
-            where=package,
-            hint=f"Mend or remove it: pip install --upgrade {package}, pip uninstall {package}",
-        ) from error
-    if not isinstance(family, Family) or family.name != point.name:
-        raise MissingDependency(
-            f"the entry point {point.name} = {point.value} is no Family of that name.",
-            where=package,
-            hint="docs/adding-a-family.md says what a family needs.",
-        )
-    return family

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from deepsynth.checks.finding import Finding
 from deepsynth.hub.model_card import ModelCard
@@ -14,9 +16,8 @@ from deepsynth.run.environments import Environment
 from deepsynth.run.step import Plan
 
 if TYPE_CHECKING:
-    from cyclopts import Group
-
     from deepsynth.run.run import Run
+    from deepsynth.terminal.verb import Verb
 
 
 @dataclass(frozen=True)
@@ -53,19 +54,36 @@ class ManagedEnvironment:
     probe: Callable[[], list[Finding]]
 
 
-@dataclass(frozen=True)
-class Verb:
-    """A verb of the command line that belongs to a family; loaded when it is used.
+class JobFlags(ABC):
+    """Flags of `deepsynth train` by which a family takes data without a job file.
+
+    A frozen dataclass marked `@cyclopts.Parameter(name="*")`; each field is a flag and has a
+    default. It names no flag that `deepsynth train` has already.
 
     Attributes:
-        path: Where its function is: `package.module:function`. It is called like the function.
-        summary: One line for `deepsynth --help`: the first of the function's docstring.
-        group: Heading in `deepsynth --help`; one of `terminal.groups`.
+        hint: How to use them, for one who gave nothing to train on.
     """
 
-    path: str
-    summary: str
-    group: Group
+    hint: ClassVar[str]
+
+    @abstractmethod
+    def write_job(self, folder: Path, words: Sequence[str]) -> tuple[Path, list[str]] | None:
+        """Write the job that the flags amount to; None where they name no data.
+
+        Args:
+            folder: A temporary one; paths in the job are absolute.
+            words: What else stands on the command line: a job, overrides.
+
+        Returns:
+            The job file, whose folder names the run, and the overrides among the words.
+
+        Raises:
+            RequestError: The flags do not go with the words.
+        """
+
+    @abstractmethod
+    def overrides(self) -> list[str]:
+        """The other flags that are given, as `key=value` settings of a job."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +111,13 @@ class Family:
         card: What the card of the model of a finished run says. None: it cannot be published.
         environment: Where its steps run; None when that is where DeepSynth itself is.
         verbs: Its own verbs of the command line.
+        flags: Where its flags of `deepsynth train` are, loaded when they are used:
+            `package.module:Class`, a `JobFlags`. Empty: it needs a job file.
         preview: Writes a gallery of a source (a job, a folder) as its model sees it into a folder,
             with so many examples (None: as many as suit it), and returns the page; None when the
             source is nothing of this family.
         example: Writes a tiny job with its data, to be trained in seconds on a CPU, into a folder
             and returns the job file. The contract tests do everything with it.
-        warm: Modules that all its steps spend their first seconds importing, so that a process
-            that starts steps may import them ahead.
     """
 
     name: str
@@ -117,14 +135,21 @@ class Family:
     card: Callable[[Run], ModelCard] | None = None
     environment: ManagedEnvironment | None = None
     verbs: tuple[Verb, ...] = ()
+    flags: str = ""
     preview: Callable[[Path, Path, int | None], Path | None] | None = None
     example: Callable[[Path], Path] | None = None
-    warm: tuple[str, ...] = ()
 
     def resolve(self, loaded: ResolvedJob) -> ResolvedJob:
         """Size the data and let the presets fill what the job leaves open."""
         here = with_local_copies(loaded.job)
         return loaded.with_recommendations(self.recommend(here, self.measure(here)))
+
+    def load_flags(self) -> type[JobFlags] | None:
+        """Its flags of `deepsynth train`."""
+        if not self.flags:
+            return None
+        module, _, name = self.flags.partition(":")
+        return getattr(import_module(module), name)
 
     def headline_metric(self, final: dict[str, Any]) -> tuple[Metric, float] | None:
         """The figure by which a run is judged first, or None where there is none."""

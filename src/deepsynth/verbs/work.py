@@ -1,17 +1,14 @@
-"""The verbs that work on a run: run, prepare, check, train, evaluate."""
+"""The verbs that work on a run: run, prepare, check, evaluate; `train` has a module of its own."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import sys
-import tempfile
-import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -25,62 +22,77 @@ from deepsynth.errors import (
     EXIT_STOPPED,
     DeepSynthError,
     RequestError,
-    RunError,
     StepFailed,
 )
-from deepsynth.families import Family, family_of, get_family, job_of, load_job
-from deepsynth.job.job import ResolvedJob, settings_of
-from deepsynth.job.settings import setting_names
+from deepsynth.families import family_of
 from deepsynth.run.execution import raise_stopped
 from deepsynth.run.run import Run, is_run
 from deepsynth.runners import Runner, get_runner, on_help, runner_of
 from deepsynth.storage.stores import as_url
 from deepsynth.terminal.display import RunDisplay
 from deepsynth.terminal.findings import print_findings
-from deepsynth.verbs.locations import bring, keep, remember
+from deepsynth.verbs.locations import bring, keep
+from deepsynth.verbs.runs import open_or_create, planned, refuse_overrides
 
-Runs = Annotated[
-    Path,
-    Parameter(help="Folder in which new run folders are made, or a location such as s3://B/RUNS."),
-]
-Name = Annotated[str | None, Parameter(help="Name of the run folder; job and time by default.")]
-On = Annotated[
-    str | None,
-    Parameter(
-        help=f"Where the steps execute: {on_help()}. A run goes on where it was; a new one starts "
-        "on this machine."
-    ),
-]
-Quiet = Annotated[bool, Parameter(help="Show no progress.", negative=())]
-Offline = Annotated[
-    bool,
-    Parameter(help="Ask no server: use what earlier runs left in the caches.", negative=()),
-]
-Cold = Annotated[
-    bool,
-    Parameter(
-        help="Start every step anew, instead of from one process that has imported what it needs.",
-        negative=(),
-    ),
-]
 Target = Annotated[Path, Parameter(help="A job file, or a run folder.")]
 Overrides = Annotated[str, Parameter(help="Settings as key=value, such as train.epochs=3.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Here:
+    """How steps are started on this machine, and what is shown of them."""
+
+    offline: Annotated[
+        bool,
+        Parameter(help="Ask no server: use what earlier runs left in the caches.", negative=()),
+    ] = False
+    cold: Annotated[
+        bool,
+        Parameter(
+            help="Start every step anew, instead of from one process that has imported what it "
+            "needs.",
+            negative=(),
+        ),
+    ] = False
+    quiet: Annotated[bool, Parameter(help="Show no progress.", negative=())] = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Work(Here):
+    """Where a run lies and where its steps execute."""
+
+    on: Annotated[
+        str | None,
+        Parameter(
+            help=f"Where the steps execute: {on_help()}. A run goes on where it was; a new one "
+            "starts on this machine."
+        ),
+    ] = None
+    runs: Annotated[
+        Path,
+        Parameter(
+            help="Folder in which new run folders are made, or a location such as s3://B/RUNS."
+        ),
+    ] = Path("runs")
+    name: Annotated[
+        str | None, Parameter(help="Name of the run folder; job and time by default.")
+    ] = None
+
+
+_HERE, _WORK = Here(), Work()
 
 
 def run(
     job: Annotated[Path | None, Parameter(help="The job file.")] = None,
     /,
     *overrides: Overrides,
-    on: On = None,
-    runs: Runs = Path("runs"),
-    name: Name = None,
     resume: Annotated[Path | None, Parameter(help="Go on with this run instead.")] = None,
     dry_run: Annotated[
         bool, Parameter(help="Print what would be executed; do nothing.", negative=())
     ] = False,
-    offline: Offline = False,
-    cold: Cold = False,
-    quiet: Quiet = False,
+    work: Work = _WORK,
 ) -> int:
     """Do everything a job says: prepare, check, train, evaluate.
 
@@ -95,36 +107,28 @@ def run(
     deepsynth run tickets/job.yaml --on hpc --dry-run
     ```
     """
-    _stay_here(offline, cold, on)
-    if dry_run and job is not None:
-        with planned(job, overrides, name=name) as shown:
-            print(get_runner(on, job.parent).dry_run(shown, shown.plan.steps))
-        return 0
+    _stay_here(work, work.on)
     if resume is not None:
         if job is not None:
             raise RequestError(
                 "a run to resume has its own job.", where=job, hint="Give one or the other."
             )
         location = as_url(resume)
-        target = Run.open(bring(location) if location else resume)
-    elif job is None:
+        begun = Run.open(bring(location) if location else resume)
+        if not dry_run:
+            return _work_on(begun, None, work)
+        print(_runner(begun, work, None).dry_run(begun, begun.plan.steps))
+        return 0
+    if job is None:
         raise RequestError("no job is given.", hint="deepsynth run JOB, or --resume RUN")
-    else:
-        target = _open_or_create(job, overrides, runs, name)
-    return _do(target, None, on, quiet, cold, job.parent if job else None)
+    if not dry_run:
+        return work_until(None, job, overrides, work)
+    with planned(job, overrides, name=work.name) as shown:
+        print(_runner(shown, work, job.parent).dry_run(shown, shown.plan.steps))
+    return 0
 
 
-def prepare(
-    target: Target,
-    /,
-    *overrides: Overrides,
-    on: On = None,
-    runs: Runs = Path("runs"),
-    name: Name = None,
-    offline: Offline = False,
-    cold: Cold = False,
-    quiet: Quiet = False,
-) -> int:
+def prepare(target: Target, /, *overrides: Overrides, work: Work = _WORK) -> int:
     """Read, clean and split the data of a job; nothing is trained.
 
     For example:
@@ -133,46 +137,10 @@ def prepare(
     deepsynth prepare tickets/job.yaml
     ```
     """
-    _stay_here(offline, cold, on)
-    made = _open_or_create(target, overrides, runs, name)
-    return _do(made, "prepare", on, quiet, cold, target.parent)
+    return work_until("prepare", target, overrides, work)
 
 
-def train(
-    target: Target,
-    /,
-    *overrides: Overrides,
-    on: On = None,
-    runs: Runs = Path("runs"),
-    name: Name = None,
-    offline: Offline = False,
-    cold: Cold = False,
-    quiet: Quiet = False,
-) -> int:
-    """Train the model of a job or run, preparing and checking first.
-
-    For example:
-
-    ```
-    deepsynth train tickets/job.yaml train.epochs=5
-    ```
-    """
-    _stay_here(offline, cold, on)
-    made = _open_or_create(target, overrides, runs, name)
-    return _do(made, "train", on, quiet, cold, target.parent)
-
-
-def evaluate(
-    target: Target,
-    /,
-    *overrides: Overrides,
-    on: On = None,
-    runs: Runs = Path("runs"),
-    name: Name = None,
-    offline: Offline = False,
-    cold: Cold = False,
-    quiet: Quiet = False,
-) -> int:
+def evaluate(target: Target, /, *overrides: Overrides, work: Work = _WORK) -> int:
     """Score the model of a job or run and write its report, training first if need be.
 
     For example:
@@ -181,9 +149,7 @@ def evaluate(
     deepsynth evaluate runs/tickets
     ```
     """
-    _stay_here(offline, cold, on)
-    made = _open_or_create(target, overrides, runs, name)
-    return _do(made, "evaluate", on, quiet, cold, target.parent)
+    return work_until("evaluate", target, overrides, work)
 
 
 def check(
@@ -196,9 +162,7 @@ def check(
     as_json: Annotated[
         bool, Parameter(name="--json", help="Print the findings as JSON.", negative=())
     ] = False,
-    offline: Offline = False,
-    cold: Cold = False,
-    quiet: Quiet = False,
+    here: Here = _HERE,
 ) -> int:
     """Look for what would go wrong, without a GPU and before anything expensive runs.
 
@@ -211,13 +175,13 @@ def check(
     deepsynth check tickets/job.yaml --learn --json
     ```
     """
-    _stay_here(offline, False, None)
+    _stay_here(here, None)
     if is_run(target):
-        _refuse_overrides(target, overrides)
-        findings = _check(Run.open(target), quiet or as_json, cold)
+        refuse_overrides(target, overrides)
+        findings = _check(Run.open(target), here, quiet=here.quiet or as_json)
     else:
         with planned(target, overrides, learn=learn) as made:
-            findings = _check(made, quiet or as_json, cold)
+            findings = _check(made, here, quiet=here.quiet or as_json)
     if as_json:
         print(json.dumps([finding.as_dict() for finding in findings], ensure_ascii=False, indent=2))
     else:
@@ -225,124 +189,27 @@ def check(
     return 1 if worst(findings) is Severity.ERROR else 0
 
 
-def _stay_here(offline: bool, cold: bool, on: str | None) -> None:
-    """Refuse for a centre what is about this machine; tell its steps to ask no server."""
-    if (offline or cold) and on is not None and not get_runner(on).here:
-        offline_there = (
-            "At a centre, put `export HF_HUB_OFFLINE=1` into the setup of its environment."
-        )
-        raise RequestError(
-            "this is about this machine, not about a centre.",
-            where="--offline" if offline else "--cold",
-            hint=offline_there if offline else "Elsewhere every step is started anew.",
-        )
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
+def work_until(last: str | None, target: Path, overrides: Sequence[str], work: Work) -> int:
+    """Do the steps of a job or run up to the one called `last`, all of them for None.
+
+    Raises:
+        DeepSynthError: It went wrong; a folder in which nothing was made is removed again.
+    """
+    _stay_here(work, work.on)
+    run = open_or_create(target, overrides, work.runs, work.name)
+    return _work_on(run, last, work, beside=target.parent)
 
 
-def _check(run: Run, quiet: bool, cold: bool) -> list[Finding]:
-    try:
-        runner = get_runner()
-        runner.warm = not cold
-        _work(run, "check", runner, quiet)
-    except StepFailed:
-        # An error finding ends the step; any other failure leaves no findings behind.
-        findings = read_findings(run.path / "checks")
-        if worst(findings) is not Severity.ERROR:
-            raise
-    return by_severity([*read_findings(run.path / "checks"), *measured_findings(run, "check")])
+def _runner(run: Run, work: Work, beside: Path | None) -> Runner:
+    return get_runner(work.on, beside) if work.on else runner_of(run)
 
 
-@contextmanager
-def planned(
-    job: Path,
-    overrides: Sequence[str] = (),
-    *,
-    name: str | None = None,
-    learn: bool | None = None,
-) -> Generator[Run]:
-    """A run of a job, planned but not begun, in a folder that goes when the block ends."""
-    resolved = _resolve(job, overrides, learn=learn)
-    with tempfile.TemporaryDirectory(prefix="deepsynth-plan-") as folder:
-        path = Path(folder) / (name or resolved.name)
-        yield Run.create(path, resolved, _family_of(resolved).plan(resolved))
-
-
-def _open_or_create(target: Path, overrides: tuple[str, ...], runs: Path, name: str | None) -> Run:
-    if location := as_url(target):
-        target = bring(location)
-    if is_run(target):
-        _refuse_overrides(target, overrides)
-        return Run.open(target)
-    resolved = _resolve(target, overrides)
-    path = runs / (name or f"{resolved.name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    if location := as_url(path):
-        path = bring(location)
-    if is_run(path):
-        existing = Run.open(path)
-        _refuse_other_job(existing, resolved)
-        return existing
-    made = Run.create(_make_room(path), resolved, _family_of(resolved).plan(resolved))
-    return remember(made, location) if location else made
-
-
-def _make_room(path: Path) -> Path:
-    if not re.fullmatch(r"[^/\0]{1,120}", path.name) or path.name in (".", ".."):
-        raise RunError(
-            "this is no name for a run.", where=path, hint="Give a short plain one with --name."
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"the folder of runs cannot be made: {error.strerror}.",
-            where=path.parent,
-            hint="Choose another with --runs DIR.",
-        ) from error
-    return path
-
-
-def _refuse_overrides(target: Path, overrides: tuple[str, ...]) -> None:
-    if overrides:
-        raise RequestError(
-            "the settings of an existing run cannot be changed.",
-            where=overrides[0],
-            hint=f"Make a new run: deepsynth run {target / 'job.yaml'} {' '.join(overrides)}",
-        )
-
-
-def _refuse_other_job(existing: Run, resolved: ResolvedJob) -> None:
-    theirs, ours = settings_of(job_of(existing), existing.settings), resolved.settings
-    for key in dict.fromkeys([*theirs, *ours]):
-        there = theirs[key].value if key in theirs else None
-        here = ours[key].value if key in ours else None
-        if there != here:
-            raise RunError(
-                f"this run is of another job: {key} is {there!r} there and {here!r} here.",
-                where=existing.path,
-                hint="Choose another --name.",
-            )
-
-
-def _resolve(path: Path, overrides: Sequence[str], *, learn: bool | None = None) -> ResolvedJob:
-    loaded = load_job(path, overrides)
-    if learn is not None and "check.learn" in setting_names(type(loaded.job)):
-        loaded = load_job(path, [*overrides, f"check.learn={str(learn).lower()}"])
-    return _family_of(loaded).resolve(loaded)
-
-
-def _family_of(resolved: ResolvedJob) -> Family:
-    return get_family(resolved.job.family)
-
-
-def _do(
-    run: Run, last: str | None, on: str | None, quiet: bool, cold: bool, beside: Path | None
-) -> int:
+def _work_on(run: Run, last: str | None, work: Work, beside: Path | None = None) -> int:
     is_new = not run.was_started()
     try:
-        runner = get_runner(on, beside) if on else runner_of(run)
-        runner.warm = not cold
-        _work(run, last, runner, quiet)
+        runner = _runner(run, work, beside)
+        runner.warm = not work.cold
+        _do(run, last, runner, quiet=work.quiet)
     except DeepSynthError as error:
         if (
             is_new
@@ -366,7 +233,35 @@ def _do(
     return 0
 
 
-def _work(run: Run, last: str | None, runner: Runner, quiet: bool) -> None:
+def _stay_here(here: Here, on: str | None) -> None:
+    """Refuse for a centre what is about this machine; tell its steps to ask no server."""
+    if (here.offline or here.cold) and on is not None and not get_runner(on).here:
+        offline_there = (
+            "At a centre, put `export HF_HUB_OFFLINE=1` into the setup of its environment."
+        )
+        raise RequestError(
+            "this is about this machine, not about a centre.",
+            where="--offline" if here.offline else "--cold",
+            hint=offline_there if here.offline else "Elsewhere every step is started anew.",
+        )
+    if here.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def _check(run: Run, here: Here, *, quiet: bool) -> list[Finding]:
+    try:
+        runner = get_runner()
+        runner.warm = not here.cold
+        _do(run, "check", runner, quiet=quiet)
+    except StepFailed:
+        # An error finding ends the step; any other failure leaves no findings behind.
+        findings = read_findings(run.path / "checks")
+        if worst(findings) is not Severity.ERROR:
+            raise
+    return by_severity([*read_findings(run.path / "checks"), *measured_findings(run, "check")])
+
+
+def _do(run: Run, last: str | None, runner: Runner, *, quiet: bool) -> None:
     if last is not None and last not in [step.name for step in run.plan.steps]:
         raise RequestError(
             f"a run of this family has no step {last}.",

@@ -8,7 +8,7 @@ import pytest
 
 from deepsynth.errors import DataError, DeepSynthError, JobError, ModelError, RequestError
 from deepsynth.families import get_family, load_job
-from deepsynth.families.summarize.cli import job_text
+from deepsynth.families.summarize.flags import DatasetFlags
 from deepsynth.families.summarize.rescore import check_same_loss, check_same_outputs
 from deepsynth.job.job import ResolvedJob
 
@@ -75,21 +75,13 @@ def test_a_wrong_job_is_refused_before_a_run_is_made(
     assert words in str(caught.value)
 
 
-def test_the_guides_flags_are_the_same_job(tmp_path: Path) -> None:
-    text = job_text(
-        ["mlsum_fr", "mlsum_es"],
-        {"batch_size": 4, "mixed_precision": "bf16", "epochs": None},
-        {"max_train_samples": 50_000, "hf_dataset_prefix": None},
-        "deepseek-community/DeepSeek-OCR-2",
-    )
-    path = tmp_path / "job.yaml"
-    path.write_text(text)
-    read: Any = load_job(path).job
-    assert read.data.datasets == ["mlsum_fr", "mlsum_es"]
-    assert read.data.max_train_samples == 50_000
-    assert (read.train.batch_size, read.train.mixed_precision) == (4, "bf16")
+def test_a_folder_is_the_one_dataset(tmp_path: Path) -> None:
+    made = DatasetFlags(datasets=[str(tmp_path)]).write_job(tmp_path, [])
+    assert made
+    read: Any = load_job(made[0]).job
+    assert read.data.path == str(tmp_path)
     with pytest.raises(RequestError, match="only be the one dataset"):
-        job_text([str(tmp_path), "mlsum_fr"], {}, {}, None)
+        DatasetFlags(datasets=[str(tmp_path), "mlsum_fr"]).write_job(tmp_path, [])
 
 
 def test_an_export_that_differs_is_refused() -> None:

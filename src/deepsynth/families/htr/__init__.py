@@ -11,6 +11,8 @@ from deepsynth.families.htr.job import HtrJob
 from deepsynth.hub.model_card import ModelCard
 from deepsynth.job.job import Recommendation, ResolvedJob
 from deepsynth.run.step import Plan
+from deepsynth.terminal import groups
+from deepsynth.terminal.verb import Verb
 
 if TYPE_CHECKING:
     from deepsynth.checks.finding import Finding
@@ -109,4 +111,12 @@ FAMILY = Family(
         probe=_probe,
     ),
     preview=_preview,
+    verbs=tuple(
+        Verb(f"deepsynth.families.htr.cli:{name}", summary, groups.MANUSCRIPTS)
+        for name, summary in {
+            "repair": "Write a corrected copy of a ground truth, and say every change.",
+            "transcribe": "Find and read the lines of page images, one result file for each.",
+            "card": "Write a validated HTRMoPo model card and an archive for Zenodo.",
+        }.items()
+    ),
 )

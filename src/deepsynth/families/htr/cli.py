@@ -6,15 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
-
-from deepsynth.terminal import groups
-
-
-def register(app: App) -> None:
-    """Add the verbs to the command line."""
-    for verb in (repair, transcribe, card):
-        app.command(verb, group=groups.MANUSCRIPTS)
+from cyclopts import Parameter
 
 
 def repair(

@@ -12,6 +12,8 @@ from deepsynth.families.summarize.job import SummarizeJob
 from deepsynth.hub.model_card import ModelCard
 from deepsynth.job.job import Recommendation, ResolvedJob, is_place
 from deepsynth.run.step import Plan, Resources, Step
+from deepsynth.terminal import groups
+from deepsynth.terminal.verb import Verb
 
 if TYPE_CHECKING:
     from deepsynth.run.run import Run
@@ -203,6 +205,15 @@ FAMILY = Family(
     predict=_predict,
     show=_show,
     template=HERE / "template",
+    verbs=(
+        Verb(
+            "deepsynth.families.summarize.cli:presets",
+            "Show the LoRA presets, or what is recommended for a number of samples, with the "
+            "reasons.",
+            groups.LOOK,
+        ),
+    ),
+    flags="deepsynth.families.summarize.flags:DatasetFlags",
     metrics=(Metric("rougeL", "ROUGE-L", "higher"),),
     card=lambda run: CARD,
 )

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from deepsynth.errors import RequestError
-from deepsynth.terminal import groups
 from deepsynth.terminal.duration import duration
 
 if TYPE_CHECKING:
     from deepsynth.families.summarize.probe import Speed
-
-
-def register(app: App) -> None:
-    """Add the verbs of this family."""
-    app.command(presets, group=groups.LOOK)
 
 
 def presets(
@@ -65,42 +58,6 @@ def _timed(model: str, samples: int) -> Speed:
 
     print(f"Trying {model} on a few pages ...", file=sys.stderr, flush=True)
     return measure_speed(model, samples)
-
-
-def job_text(
-    datasets: list[str], train: dict[str, Any], data: dict[str, Any], model: str | None
-) -> str:
-    """The job file that flags amount to; what is None is left out.
-
-    Args:
-        datasets: Names, or one folder of pages.
-        train: Settings of `train:`.
-        data: Further settings of `data:`.
-        model: As a job's `model:`; a path is made absolute.
-    """
-    import yaml
-
-    folders = [name for name in datasets if Path(name).is_dir() and "/" in name]
-    if folders and len(datasets) > 1:
-        raise RequestError(
-            "a folder can only be the one dataset.",
-            where=folders[0],
-            hint="Give datasets by name, or one folder.",
-        )
-    source: dict[str, Any] = (
-        {"path": str(Path(folders[0]).resolve())} if folders else {"datasets": datasets}
-    )
-    job: dict[str, Any] = {
-        "family": "summarize",
-        "data": source | {key: value for key, value in data.items() if value is not None},
-    }
-    if model is not None:
-        place = Path(model).expanduser()
-        job["model"] = str(place.resolve()) if place.exists() else model
-    settings = {key: value for key, value in train.items() if value is not None}
-    if settings:
-        job["train"] = settings
-    return yaml.safe_dump(job, sort_keys=False, allow_unicode=True)
 
 
 def _print_presets(shown: list[dict[str, Any]]) -> None:
