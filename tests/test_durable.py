@@ -125,3 +125,65 @@ def test_processes_of_the_same_number_on_two_nodes_do_not_meet(tmp_path: Path) -
     nodes = [subprocess.Popen([*isolated, name, *command]) for name in ("node1", "node2")]
     assert [node.wait() for node in nodes] == [0, 0]
     assert (tmp_path / "file").read_text() == "149" * 1000
+
+
+def test_a_draft_that_fails_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    file.write_text("old")
+
+    def fail(path: Path) -> None:
+        with durable.appearing(path) as draft:
+            place = draft
+            if path is folder:
+                draft.mkdir()
+                place = draft / "x"
+            place.write_text("half")
+            raise ValueError("no")
+
+    for path in (file, folder):
+        with pytest.raises(ValueError, match="no"):
+            fail(path)
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_appears_whole_and_never_in_place_of_a_full_one(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with durable.appearing(folder) as draft:
+        draft.mkdir()
+        (draft / "a").write_text("1")
+        assert not list(folder.iterdir())
+    assert (folder / "a").read_text() == "1"
+    with pytest.raises(OSError, match="not empty"), durable.appearing(folder) as draft:
+        draft.mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_lock_is_held_by_one_and_ends_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert not durable.is_locked(path)
+    hold = (
+        "import sys, time; from pathlib import Path; from deepsynth import durable\n"
+        "with durable.locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(path)], stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        assert durable.is_locked(path)
+        with pytest.raises(KeyError, match="busy"), durable.locked(path, lambda: KeyError("busy")):
+            raise AssertionError("two hold it")
+        holder.kill()
+        holder.wait()
+        with durable.locked(path, lambda: KeyError("busy")):
+            assert durable.is_locked(path)
+    assert not durable.is_locked(path)
+
+
+def test_what_is_linked_is_one_file_and_a_folder_keeps_its_shape(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "x").write_text("1")
+    durable.link_or_copy(tmp_path / "a", tmp_path / "c")
+    assert (tmp_path / "c" / "b" / "x").samefile(tmp_path / "a" / "b" / "x")

@@ -3,31 +3,95 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
-import socket
-from collections.abc import Iterator
+import shutil
+import uuid
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` in one step: a reader sees the old file or the new one.
+@contextmanager
+def appearing(path: Path) -> Generator[Path]:
+    """A draft beside `path`, a file or a folder, that takes its name when the block ends well.
 
-    Two nodes that share the folder may have processes of the same number, so the draft's name
-    tells both.
+    A reader sees what was there before or the whole of the new, also after a power cut: the bytes
+    of a file are on the disk before it gets its name. If the block fails, the draft is removed.
+    A file takes the place of another; a folder only that of an empty one.
     """
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        yield draft
+        if draft.is_file():
+            with draft.open("rb") as stream:
+                os.fsync(stream.fileno())
+        draft.replace(path)
+    finally:
+        remove(draft)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path | str, target: Path | str) -> None:
+    """The same file or folder at a second place: by link where it can be, which takes no space."""
+    if Path(source).is_dir():
+        shutil.copytree(source, target, copy_function=link_or_copy)
+        return
+    try:
+        os.link(Path(source).resolve(), target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+@contextmanager
+def locked(path: Path, busy: Callable[[], Exception] | None = None) -> Generator[int]:
+    """Hold the lock file `path`; yields the descriptor that holds it.
+
+    The kernel frees it when the last process that inherited the descriptor ends, however it ends.
+
+    Args:
+        path: Made if need be, and kept.
+        busy: What to raise if another process holds it; by default it is waited for.
+    """
+    with path.open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        except BlockingIOError:
+            raise (busy or BlockingIOError)() from None
+        yield stream.fileno()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process on this machine holds the lock file `path`."""
+    try:
+        with path.open("r+") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` in one step: a reader sees the old file or the new one."""
+    with appearing(path) as draft:
+        draft.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Like `write_bytes`, for text in UTF-8."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -98,6 +98,21 @@ class StepFailed(DeepSynthError):
         super().__init__(what, where=where, hint=hint)
         self.exit_code = exit_code
 
+    @classmethod
+    def from_dict(cls, told: Any) -> StepFailed:
+        """The error that `as_dict` made plain data of, on this side of the border.
+
+        What crossed it may be of another version, or not ours at all: what is missing is left out.
+        """
+        told = told if isinstance(told, dict) else {}
+        text = {key: told[key] for key in ("where", "hint") if isinstance(told.get(key), str)}
+        code = told.get("exit_code")
+        return cls(
+            str(told.get("what") or "it did not say why it failed."),
+            exit_code=code if code in (EXIT_FAILED, EXIT_REQUEST, EXIT_STOPPED) else EXIT_FAILED,
+            **text,
+        )
+
 
 class Stopped(DeepSynthError):
     """The run was asked to stop (Ctrl-C, `deepsynth stop`) and did so cleanly."""

@@ -50,7 +50,7 @@ def test_a_bad_xet_cache_is_gone_around_or_named(
         publish(folder, transport="xet", **options)
     assert "MerkleDB Shard error: File I/O error" in str(caught.value)
     notices = []
-    done = publish(folder, progress=lambda p: notices.append(p.text), **options)
+    done = publish(folder, progress=lambda p: notices.append(p.note), **options)
     assert done.transport == "lfs"
     assert any("Xet cache" in text and "using LFS" in text for text in notices)
     found = [f for f in doctor(alice) if f.where == str(cache)]
@@ -67,7 +67,7 @@ def test_a_xet_cache_that_fills_up_on_the_way_ends_on_lfs(hub, alice, repo, tmp_
     notices = []
     folder = make_dataset(tmp_path / "d", seed=seed_of(repo))
     done = publish(
-        folder, repo=repo, account=alice, retry=QUICK, progress=lambda p: notices.append(p.text)
+        folder, repo=repo, account=alice, retry=QUICK, progress=lambda p: notices.append(p.note)
     )
     assert done.transport == "lfs"
     assert any(text.startswith("Xet failed") and "LFS" in text for text in notices)

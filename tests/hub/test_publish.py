@@ -327,10 +327,10 @@ def test_a_model_without_a_licence_is_published_with_a_hint(alice, put, tmp_path
         json.dumps({"steps": [{"settings": {"places": [["alice/pages@0a1b", ""]]}}]})
     )
     said = []
-    done = put(run, progress=lambda p: said.append(p.text))
+    done = put(run, progress=lambda p: said.append(p.note))
     assert any("--licence ID" in text for text in said)
     said.clear()
-    again = put(run, licence="apache-2.0", progress=lambda p: said.append(p.text))
+    again = put(run, licence="apache-2.0", progress=lambda p: said.append(p.note))
     assert not any("--licence" in text for text in said)
     assert again.sha != done.sha
     remote = Remote(alice, done.repo, "model")

@@ -26,12 +26,10 @@ from deepsynth.hub.shards import count_rows, cut, stream
 from deepsynth.hub.transfer import (
     STALL_SECONDS,
     Mover,
-    Progress,
-    Report,
     TransferFailed,
     Transport,
-    silent,
 )
+from deepsynth.run.progress import Progress, Report, silent
 
 _ALL = 2**63
 STREAM_BELOW = 0.5
@@ -284,7 +282,9 @@ class _Fetch:
             nonlocal done
             if event["event"] == "downloaded":
                 done += event["bytes"]
-                self.mover.report(Progress("download", event["path"], min(done, total), total))
+                self.mover.report(
+                    Progress("download", event["path"], min(done, total), total, "bytes")
+                )
 
         try:
             result, _ = self.mover.run(task, on_event)
@@ -302,10 +302,8 @@ class _Fetch:
         if wanted.take is not None and wanted.file.path.endswith(".parquet"):
             cut(cached, wanted.take, target)
         else:
-            try:
-                os.link(cached.resolve(), target)  # one copy on disk, whoever cleans the cache
-            except OSError:
-                shutil.copyfile(cached, target)
+            # One copy on disk, whoever cleans the cache.
+            durable.link_or_copy(cached, target)
         return _entry(place, wanted, wanted.take or wanted.rows)
 
 

@@ -19,12 +19,10 @@ from deepsynth.hub.retry import PATIENT, Retry
 from deepsynth.hub.transfer import (
     STALL_SECONDS,
     Mover,
-    Progress,
-    Report,
     TransferFailed,
     Transport,
-    silent,
 )
+from deepsynth.run.progress import Progress, Report, silent
 
 REBASES = 5
 """How often somebody else's unrelated commit may come between before we give up."""
@@ -206,7 +204,7 @@ class _Publication:
             nonlocal done, moving
             if event["event"] == "moved":
                 moving += event["bytes"]
-                report(Progress("upload", "uploading", min(total, done + moving), total))
+                report(Progress("upload", "uploading", min(total, done + moving), total, "bytes"))
             elif event["path"] not in arrived:
                 moving = 0
                 arrived.add(event["path"])
@@ -216,7 +214,7 @@ class _Publication:
                     journal.add(event["path"], event["sha256"], event["bytes"])
                 except OSError as error:
                     report(Progress("notice", f"no journal is kept: {error.strerror}"))
-                report(Progress("upload", event["path"], done, total))
+                report(Progress("upload", event["path"], done, total, "bytes"))
 
         try:
             return self.mover.run(task, on_event)

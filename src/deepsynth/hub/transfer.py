@@ -3,52 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import queue
-import subprocess
-import sys
-import tempfile
-import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from deepsynth.hub.account import Account
 from deepsynth.hub.caches import XET_ROOM, cache_folders, probe
 from deepsynth.hub.failure import Failure
 from deepsynth.hub.retry import PATIENT, Retry
+from deepsynth.run.child import Child, ChildEnded, ChildSilent, module_argv
+from deepsynth.run.progress import Progress, Report, silent
 
 Transport = Literal["auto", "xet", "lfs"]
 STALL_SECONDS = 300.0
 """Silence after which a worker is taken for hung: as long as the Hub's rate-limit window."""
 
 _FALL_BACK = frozenset({"disk", "network", "server", "stalled", "crashed", "corrupt", "unknown"})
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One thing to show.
-
-    Attributes:
-        stage: preflight, upload, download, commit, verify or notice.
-        text: One line for people.
-        done_bytes: Bytes done so far, where bytes move.
-        total_bytes: Bytes in all; 0 where no bytes move.
-    """
-
-    stage: str
-    text: str
-    done_bytes: int = 0
-    total_bytes: int = 0
-
-
-Report = Callable[[Progress], None]
-
-
-def silent(_progress: Progress) -> None:
-    """A report that shows nothing."""
 
 
 class TransferFailed(Exception):
@@ -125,17 +97,18 @@ class Mover:
         self, task: dict[str, Any], transport: str, on_event: Callable[[dict[str, Any]], None]
     ) -> dict[str, Any]:
         full = {**task, "endpoint": self.account.endpoint, "retry": asdict(self.retry)}
-        with _worker(full, self._environment(transport)) as (process, lines, noise):
+        with Child(module_argv("deepsynth.hub.worker"), self._environment(transport)) as worker:
+            with contextlib.suppress(ChildEnded):  # it died at once; the next line says why
+                worker.send(full)
             while True:
                 try:
-                    line = lines.get(timeout=self.stall_seconds)
-                except queue.Empty:
+                    event = worker.receive(self.stall_seconds)
+                except ChildSilent:
                     silence = f"{self.stall_seconds:.0f} s"
                     raise TransferFailed(Failure("stalled", silence)) from None
-                if line is None:
-                    process.wait()
-                    raise TransferFailed(Failure("crashed", _last_words(noise, process)))
-                event = json.loads(line)
+                except ChildEnded as end:
+                    said = f"the transfer process ended: {end}"
+                    raise TransferFailed(Failure("crashed", said)) from None
                 match event["event"]:
                     case "done":
                         return event["result"]
@@ -150,20 +123,18 @@ class Mover:
                         on_event(event)
 
     def _environment(self, transport: str) -> dict[str, str]:
-        """The worker's environment: credentials, transport, and nothing that could surprise it."""
-        environment = {
-            **os.environ,
+        """What the worker's environment has beside ours: credentials, transport, our patience."""
+        patience = self._xet_patience().items()
+        return {
             "HF_TOKEN": self.account.token or "",
             "HF_ENDPOINT": self.account.endpoint,
             "HF_HUB_DISABLE_XET": "1" if transport == "lfs" else "0",
             # with bars switched off the Xet part reports nothing, and looks hung
             "HF_HUB_DISABLE_PROGRESS_BARS": "0",
+            "HF_HUB_ENABLE_HF_TRANSFER": "0",
             "PYTHONIOENCODING": "utf-8",
+            **{name: os.environ.get(name, value) for name, value in patience},
         }
-        for name, value in self._xet_patience().items():
-            environment.setdefault(name, value)
-        environment.pop("HF_HUB_ENABLE_HF_TRANSFER", None)
-        return environment
 
     def _xet_patience(self) -> dict[str, str]:
         """Our patience in the words of the Xet part; its own is up to five minutes a block."""
@@ -172,49 +143,3 @@ class Mover:
             "HF_XET_CLIENT_RETRY_BASE_DELAY": f"{self.retry.base_delay * 1000:.0f}ms",
             "HF_XET_CLIENT_RETRY_MAX_DURATION": f"{self.retry.max_delay * 1000:.0f}ms",
         }
-
-
-@contextlib.contextmanager
-def _worker(
-    task: dict[str, Any], environment: dict[str, str]
-) -> Generator[tuple[subprocess.Popen[bytes], queue.Queue[bytes | None], IO[bytes]]]:
-    """A worker process, its lines (None at the end) and its stderr; ended on the way out."""
-    lines: queue.Queue[bytes | None] = queue.Queue()
-    with tempfile.TemporaryFile() as noise:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "deepsynth.hub.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=noise,
-            env=environment,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        reader = threading.Thread(target=_read_lines, args=(process.stdout, lines), daemon=True)
-        reader.start()
-        try:
-            with contextlib.suppress(BrokenPipeError):  # it died at once; its last words say why
-                process.stdin.write(json.dumps(task).encode() + b"\n")
-                process.stdin.flush()
-            yield process, lines, noise
-        finally:
-            process.kill()
-            process.wait()
-            reader.join()
-            process.stdout.close()
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
-
-
-def _read_lines(stream: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
-    for line in stream:
-        lines.put(line)
-    lines.put(None)
-
-
-def _last_words(noise: IO[bytes], process: subprocess.Popen[bytes]) -> str:
-    """The last line a dead worker wrote, for the message."""
-    noise.seek(0)
-    lines = noise.read().decode("utf-8", "replace").strip().splitlines()
-    last = lines[-1][-300:] if lines else "no message"
-    return f"the transfer process ended with code {process.returncode}: {last}"

@@ -12,10 +12,8 @@ Events are JSON lines: `moved` (something moved; `bytes` more), `uploaded`, `dow
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +22,7 @@ from typing import Any
 
 from deepsynth.hub.failure import Corrupt, Failure, classify
 from deepsynth.hub.retry import Retry
+from deepsynth.run.child import Parent
 
 PARALLEL_DOWNLOADS = 4
 EVENT_SECONDS = 0.5
@@ -32,17 +31,13 @@ EVENT_SECONDS = 0.5
 class Events:
     """Writes events to the parent, one line each, from any thread."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._stream = os.fdopen(descriptor, "w", encoding="utf-8")
-        self._lock = threading.Lock()
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
         self._moved, self._moved_at = 0, 0.0
 
     def write(self, event: str, **fields: Any) -> None:
         """One event."""
-        line = json.dumps({"event": event, **fields})
-        with self._lock:
-            self._stream.write(line + "\n")
-            self._stream.flush()
+        self._parent.answer({"event": event, **fields})
 
     def moved(self, amount: float) -> None:
         """Something moved: a sign of life, at most two a second."""
@@ -230,19 +225,12 @@ def _watch_progress(events: Events) -> None:
     tqdm.update = counted  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _end_with_parent() -> None:
-    """Leave when the parent closes our stdin, however it died."""
-    sys.stdin.read()
-    os._exit(143)
-
-
 def main() -> None:
     """Do one task and leave; a hanging thread of the client must not keep us."""
-    # whatever a library prints goes to stderr: the events have the real stdout to themselves
-    events = Events(os.dup(1))
-    os.dup2(2, 1)
-    task = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    parent = Parent()
+    events = Events(parent)
+    task = next(parent.requests())
+    parent.end_with_it()
     code = 0
     try:
         _watch_progress(events)

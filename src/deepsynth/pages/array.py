@@ -6,8 +6,6 @@ failed elements are named and done again alone. What comes back is put together 
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -163,21 +161,11 @@ def _bring_chunks(run: Run, output_dir: Path) -> None:
         target = output_dir / part.parent.name / f"{run.path.name[-6:]}-{int(part.name):05d}"
         if not (part / SETTINGS).exists() or target.exists():
             continue
-        draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            shutil.copytree(part, draft, copy_function=_link)
-            draft.rename(target)
+            with durable.appearing(target) as draft:
+                durable.link_or_copy(part, draft)
         except OSError as error:
             raise DeepSynthError(
                 f"the chunks cannot be put there: {error.strerror}.", where=output_dir
             ) from error
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)

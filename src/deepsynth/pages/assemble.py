@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +112,5 @@ def _refuse_gaps(name: str, rows: dict[str, int], found: list[tuple[Receipt, Pat
 
 
 def _place(source: Path, target: Path) -> None:
-    temporary = target.with_name(f".tmp-{target.name}")
-    try:
-        os.link(source, temporary)
-    except OSError:
-        shutil.copyfile(source, temporary)
-    temporary.replace(target)
+    with durable.appearing(target) as draft:
+        durable.link_or_copy(source, draft)

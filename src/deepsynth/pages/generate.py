@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -34,25 +33,9 @@ from deepsynth.pages.shards import (
     receipt_path,
     remove_leftovers,
 )
+from deepsynth.run.progress import Progress, Report, silent
 
 OUTPUT = Path("datasets")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a source is, in rows of the current call.
-
-    Attributes:
-        source: Name of the source.
-        done: Rows handled, those of earlier calls included.
-        total: Rows to handle.
-        resumed: Of `done`, rows an earlier call had finished.
-    """
-
-    source: str
-    done: int
-    total: int
-    resumed: int
 
 
 @dataclass(frozen=True)
@@ -116,7 +99,7 @@ def generate(
     dry_run: bool = False,
     assemble: bool = False,
     revision_date: str | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Report = silent,
 ) -> list[GenerateResult]:
     """Turn texts with summaries into datasets of page images, one dataset per source.
 
@@ -235,7 +218,7 @@ def _generate_one(
     workers: int,
     private: bool,
     revision_date: str | None,
-    progress: Callable[[Progress], None] | None,
+    progress: Report,
 ) -> GenerateResult:
     started = time.monotonic()
     splits = selection.splits(corpus)
@@ -259,8 +242,7 @@ def _generate_one(
             nonlocal done
             with lock:
                 done += rows
-                if progress:
-                    progress(Progress(corpus.name, done, total, resumed))
+                progress(Progress(corpus.name, "", done, total, "rows", resumed))
 
         advance(0)
         if todo:
@@ -366,25 +348,20 @@ def _refuse_public(name: str, private: bool, why: str) -> None:
 @contextmanager
 def _alone_in(folder: Path) -> Generator[None]:
     """Hold the folder's lock; another `generate` in it is refused, not waited for."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise RequestError(
-            f"cannot be written to: {error.strerror}", where=folder, hint="Give --output-dir."
-        ) from error
-    try:
+    busy = RequestError(
+        "another generate is at work in this folder",
+        where=folder,
+        hint="Wait for it, or give this one another --chunk-id.",
+    )
+    with ExitStack() as stack:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(durable.locked(folder / ".lock", lambda: busy))
+        except OSError as error:
             raise RequestError(
-                "another generate is at work in this folder",
-                where=folder,
-                hint="Wait for it, or give this one another --chunk-id.",
-            ) from None
+                f"cannot be written to: {error.strerror}", where=folder, hint="Give --output-dir."
+            ) from error
         yield
-    finally:
-        os.close(handle)
 
 
 def _cores() -> int:

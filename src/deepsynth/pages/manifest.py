@@ -136,6 +136,4 @@ def _write_example(folder: Path, shard: Path) -> None:
     stream = io.BytesIO()
     # Degraded pages are JPEG; the example is a PNG either way.
     Image.open(io.BytesIO(images[0]["bytes"])).save(stream, "PNG", optimize=True)
-    temporary = folder / f".{EXAMPLE}.tmp"
-    temporary.write_bytes(stream.getvalue())
-    temporary.replace(folder / EXAMPLE)
+    durable.write_bytes(folder / EXAMPLE, stream.getvalue())

@@ -2,92 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
 import queue
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import IO, Any
+from typing import Any
 
 from deepsynth.errors import DeepSynthError, StepFailed
 from deepsynth.pages.shards import Receipt, ShardRange
 from deepsynth.pages.worker import THREADS
+from deepsynth.run.child import Child, ChildEnded, module_argv
 
 ATTEMPTS = 3
 """A shard whose worker dies this often is given up: the cause is in the shard or the machine."""
-
-
-class _WorkerDied(Exception):
-    pass
-
-
-class _Worker:
-    """One process; started when first needed."""
-
-    def __init__(self, job: str) -> None:
-        environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "deepsynth.pages.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            env=environment,
-            text=True,
-        )
-        self._send(job)
-
-    def _send(self, line: str) -> None:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError as error:
-            raise _WorkerDied from error
-
-    def draw(self, shard: ShardRange, progress: Callable[[int], None]) -> Receipt:
-        """Have one shard drawn; `progress` gets the rows done in it so far."""
-        self._send(json.dumps(asdict(shard)))
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            answer = json.loads(line)
-            if "done" in answer:
-                progress(answer["done"])
-            elif "receipt" in answer:
-                return Receipt.from_dict(answer["receipt"])
-            else:
-                error = answer["error"]
-                raise StepFailed(
-                    error["what"],
-                    where=error["where"],
-                    hint=error["hint"],
-                    exit_code=error["exit_code"],
-                )
-        raise _WorkerDied
-
-    def last_words(self) -> str:
-        """How it ended, with the end of what it wrote to stderr."""
-        code = self._process.wait()
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
-        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        return f"{how}: {lines[-1]}" if lines else how
-
-    def close(self) -> None:
-        """End the process and wait for it."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._log):
-            try:
-                if stream:
-                    stream.close()
-            except BrokenPipeError:
-                pass
 
 
 def draw_all(
@@ -109,23 +36,23 @@ def draw_all(
     Raises:
         DeepSynthError: A shard cannot be written, or keeps killing its worker.
     """
-    text = json.dumps(job)
     waiting: queue.SimpleQueue[ShardRange] = queue.SimpleQueue()
     for shard in shards:
         waiting.put(shard)
     failures: list[DeepSynthError] = []
-    running: list[_Worker] = []
+    running: list[Child] = []
     lock = threading.Lock()
     stopping = threading.Event()
 
-    def start() -> _Worker:
-        worker = _Worker(text)
+    def start() -> Child:
+        worker = Child(module_argv("deepsynth.pages.worker"), dict.fromkeys(THREADS, "1"))
         with lock:
             running.append(worker)
+        worker.send(job)
         return worker
 
     def work() -> None:
-        worker: _Worker | None = None
+        worker: Child | None = None
         while not stopping.is_set():
             try:
                 shard = waiting.get_nowait()
@@ -141,19 +68,18 @@ def draw_all(
 
                 try:
                     worker = worker or start()
-                    receipt = worker.draw(shard, advance)
+                    receipt = _draw(worker, shard, advance)
                     on_receipt(receipt)
                     break
-                except _WorkerDied:
+                except ChildEnded as end:
                     on_rows(-done)
-                    words = worker.last_words() if worker else "never started"
                     worker = None
                     if stopping.is_set():
                         return
                     if attempt == ATTEMPTS:
                         failures.append(
                             StepFailed(
-                                f"its worker died {ATTEMPTS} times ({words})",
+                                f"its worker died {ATTEMPTS} times ({end})",
                                 where=f"{shard.split} rows {shard.start} to {shard.stop}",
                                 hint="Signal 9 often means too little memory: try fewer --workers."
                                 " Finished shards are kept.",
@@ -180,3 +106,16 @@ def draw_all(
             thread.join()
     if failures:
         raise failures[0]
+
+
+def _draw(worker: Child, shard: ShardRange, progress: Callable[[int], None]) -> Receipt:
+    """Have one shard drawn; `progress` gets the rows done in it so far."""
+    worker.send(asdict(shard))
+    while True:
+        answer = worker.receive()
+        if "done" in answer:
+            progress(answer["done"])
+        elif "receipt" in answer:
+            return Receipt.from_dict(answer["receipt"])
+        else:
+            raise StepFailed.from_dict(answer.get("error"))

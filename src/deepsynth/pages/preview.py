@@ -111,7 +111,7 @@ def preview(
         raise DataError(f"no document in it can be drawn{why}", where=source)
     output_dir.mkdir(parents=True, exist_ok=True)
     sheet, gallery = output_dir / f"{name}.png", output_dir / f"{name}.html"
-    _write_bytes(sheet, _contact_sheet(shown))
+    durable.write_bytes(sheet, _contact_sheet(shown))
     durable.write_text(gallery, _gallery(name, page_mode, shown))
     pages = sum(len(document.pages) for document in shown)
     return PreviewResult(sheet, gallery, len(shown), pages, tuple(skipped))
@@ -212,9 +212,3 @@ def _gallery(name: str, mode: Mode, shown: list[_Shown]) -> str:
     ]
     template = Path(__file__).with_name("gallery.html.j2")
     return render(template, name=name, mode=mode, documents=documents)
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)

@@ -7,11 +7,9 @@ simply replaced, it needs no guard in the caller's script, and it ends when its 
 from __future__ import annotations
 
 import errno
-import json
-import os
-import sys
 from pathlib import Path
-from typing import Any, TextIO
+
+from deepsynth.run.child import Parent
 
 THREADS = (
     "OMP_NUM_THREADS",
@@ -23,43 +21,40 @@ THREADS = (
 """Each worker is one core's worth of work; these keep libraries from taking more."""
 
 
-def serve(requests: TextIO, answers: TextIO) -> None:
+def serve(parent: Parent) -> None:
     """Answer requests until there are none: first the job, then one shard per line.
 
     Answers are `{"done": rows}` while a shard is drawn, then `{"receipt": ...}`, or
     `{"error": ...}` when it cannot be written.
     """
-    job = json.loads(requests.readline())
+    requests = parent.requests()
+    job = next(requests)
     from deepsynth.data.corpus import Corpus
     from deepsynth.errors import DeepSynthError
     from deepsynth.pages.plan import page_settings
     from deepsynth.pages.render.renderer import Renderer
     from deepsynth.pages.shards import ShardRange, write_shard
 
-    def answer(value: dict[str, Any]) -> None:
-        answers.write(json.dumps(value) + "\n")
-        answers.flush()
-
     folder = Path(job["folder"])
     try:
         corpus = Corpus.from_dict(job["corpus"])
         renderer = Renderer(page_settings(job["pages"]))
-        for line in requests:
+        for shard in requests:
             receipt = write_shard(
                 folder,
-                ShardRange(**json.loads(line)),
+                ShardRange(**shard),
                 corpus,
                 renderer,
                 job["settings"],
-                lambda rows: answer({"done": rows}),
+                lambda rows: parent.answer({"done": rows}),
             )
-            answer({"receipt": receipt.as_dict()})
+            parent.answer({"receipt": receipt.as_dict()})
     except DeepSynthError as error:
-        answer({"error": error.as_dict()})
+        parent.answer({"error": error.as_dict()})
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
             raise
-        answer(
+        parent.answer(
             {
                 "error": {
                     "what": f"a shard cannot be written: {error.strerror}",
@@ -72,15 +67,5 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         )
 
 
-def main() -> int:
-    """Entry point of `python -m deepsynth.pages.worker`."""
-    try:
-        serve(sys.stdin, sys.stdout)
-    except (BrokenPipeError, KeyboardInterrupt):
-        # The caller is gone or was stopped; the shard at hand is not kept.
-        os._exit(0)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    serve(Parent())

@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, NoReturn
+from typing import Literal, NoReturn
 
 from deepsynth import durable
 from deepsynth.errors import (
@@ -244,9 +244,7 @@ def _failure(run: Run, step: Step, code: int) -> DeepSynthError:
         return Stopped("stopped.", where=f"step {step.name}")
     told = durable.read_json(run.path / "steps" / step.name / "error.json")
     if told:
-        return StepFailed(
-            told["what"], where=told["where"], hint=told["hint"], exit_code=told["exit_code"]
-        )
+        return StepFailed.from_dict(told)
     log = run.path / "logs" / f"{step.name}.log"
     if code == -signal.SIGKILL:
         return StepFailed(
@@ -269,18 +267,15 @@ def step_error(run: Run, step: Step, index: int, code: int) -> DeepSynthError:
     """Why `python -m deepsynth.run.step` ended with a code other than 0, as the run records it."""
     if code == EXIT_STOPPED:
         return Stopped("stopped.", where=f"step {step.name}")
-    if said := told_error(run, step.name, index):
-        return StepFailed(
-            said["what"], where=said["where"], hint=said["hint"], exit_code=said["exit_code"]
-        )
-    return StepFailed(f"the step {step.name} ended with code {code}.", where=f"step {step.name}")
+    unsaid = StepFailed(f"the step {step.name} ended with code {code}.", where=f"step {step.name}")
+    return told_error(run, step.name, index) or unsaid
 
 
-def told_error(run: Run, step: str, index: int) -> dict[str, Any] | None:
-    """The error an element of a step ended with when it last failed, as plain data."""
+def told_error(run: Run, step: str, index: int) -> StepFailed | None:
+    """The error an element of a step ended with when it last failed."""
     for event in reversed(run.events()):
         if (event["kind"], event.get("step"), event.get("index")) == ("step_failed", step, index):
-            return event["error"]
+            return StepFailed.from_dict(event["error"])
     return None
 
 

@@ -16,15 +16,13 @@ refresh, a second terminal or another machine sees the same.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
-import shutil
 import socket
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -60,26 +58,23 @@ class Run:
         Raises:
             RunError: The folder exists and is not an empty one, or cannot be written.
         """
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
                 raise RunError(
                     "this exists already.", where=path, hint="Choose another --name or --runs."
                 )
-            for folder in ("steps", "logs"):
-                (temporary / folder).mkdir(parents=True)
-            durable.write_text(temporary / "job.yaml", resolved.text)
-            durable.write_text(temporary / "resolved.yaml", resolved.to_yaml())
-            durable.write_text(temporary / "plan.json", plan.model_dump_json(indent=2) + "\n")
-            temporary.replace(path)
+            with durable.appearing(path) as draft:
+                for folder in ("steps", "logs"):
+                    (draft / folder).mkdir(parents=True)
+                durable.write_text(draft / "job.yaml", resolved.text)
+                durable.write_text(draft / "resolved.yaml", resolved.to_yaml())
+                durable.write_text(draft / "plan.json", plan.model_dump_json(indent=2) + "\n")
         except OSError as error:
             raise RunError(
                 f"the run folder cannot be made: {error.strerror}.",
                 where=path,
                 hint="Choose a folder you may write to with --runs DIR, or free some space.",
             ) from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
         run = cls(path)
         run.event("run_created", job=resolved.name)
         return run
@@ -223,28 +218,27 @@ class Run:
         Raises:
             RunError: Somebody else works on it; says who.
         """
-        try:
-            opened = (self.path / "run.lock").open("a+")
-        except OSError as error:
-            raise RunError(
-                f"this run cannot be written to: {error.strerror}.",
+
+        def busy() -> RunError:
+            owner = self.owner() or {}
+            return RunError(
+                f"process {owner.get('pid', '?')} on {owner.get('host', '?')} works on it.",
                 where=self.path,
-                hint="Copy it to a folder you may write to, or change the rights of this one.",
-            ) from error
-        with opened as stream:
+                hint=f"Wait for it, or stop it: deepsynth stop {self.path}",
+            )
+
+        with ExitStack() as stack:
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                owner = self.owner() or {}
+                lock = stack.enter_context(durable.locked(self.path / "run.lock", busy))
+            except OSError as error:
                 raise RunError(
-                    f"process {owner.get('pid', '?')} on {owner.get('host', '?')} works on it.",
+                    f"this run cannot be written to: {error.strerror}.",
                     where=self.path,
-                    hint=f"Wait for it, or stop it: deepsynth stop {self.path}",
-                ) from None
-            stream.truncate(0)
-            stream.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-            stream.flush()
-            yield stream.fileno()
+                    hint="Copy it to a folder you may write to, or change the rights of this one.",
+                ) from error
+            os.truncate(lock, 0)
+            os.write(lock, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+            yield lock
 
     def owner(self) -> dict[str, Any] | None:
         """Process and host that last locked this run."""
@@ -252,14 +246,7 @@ class Run:
 
     def is_locked(self) -> bool:
         """Whether a process on this machine works on the run now."""
-        try:
-            with (self.path / "run.lock").open("r+") as stream:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except FileNotFoundError:
-            return False
-        return False
+        return durable.is_locked(self.path / "run.lock")
 
 
 def is_run(path: Path) -> bool:

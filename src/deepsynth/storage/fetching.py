@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import uuid
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -111,28 +109,16 @@ def local_path(place: str) -> Path:
     return local_copy(place) if is_url(place) else Path(place)
 
 
-class _appearing:
+@contextmanager
+def _appearing(target: Path) -> Generator[Path]:
     """A place for files that takes the name `target` only when all of them are there."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-        self.temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-
-    def __enter__(self) -> Path:
-        if self.target.exists() and (not self.target.is_dir() or any(self.target.iterdir())):
-            raise LocationError("there is something already.", where=self.target)
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        return self.temporary
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            if not self.temporary.exists():
-                self.temporary.mkdir()
-            self.temporary.rename(self.target)
-        elif self.temporary.is_file():
-            self.temporary.unlink()
-        else:
-            shutil.rmtree(self.temporary, ignore_errors=True)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise LocationError("there is something already.", where=target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with durable.appearing(target) as draft:
+        yield draft
+        if not draft.exists():
+            draft.mkdir()
 
 
 def _stream(store: Any, name: str, write: Callable[[bytes], object]) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,10 +12,11 @@ from rich.table import Table
 
 from deepsynth.errors import RequestError
 from deepsynth.families import family_names, get_family
-from deepsynth.pages.generate import OUTPUT, GenerateResult, Progress
+from deepsynth.pages.generate import OUTPUT, GenerateResult
 from deepsynth.pages.generate import generate as run_generate
 from deepsynth.pages.listing import list_datasets
 from deepsynth.pages.preview import preview as run_preview
+from deepsynth.terminal.progress import progress_shown
 
 
 def generate(
@@ -116,7 +115,7 @@ def generate(
             quiet=quiet,
         )
         assemble = True
-    with _progress(quiet) as progress:
+    with progress_shown(quiet=quiet) as progress:
         results = run_generate(
             sources,
             text=text,
@@ -208,50 +207,6 @@ def _console(stream: Any) -> Console:
     return Console(file=stream, highlight=False, soft_wrap=True, markup=False, width=width)
 
 
-@contextmanager
-def _progress(quiet: bool) -> Generator[Any]:
-    """A bar on a terminal, a line per tenth elsewhere, nothing when quiet."""
-    if quiet:
-        yield None
-        return
-    console = _console(sys.stderr)
-    if not console.is_terminal:
-        tenths: dict[str, int] = {}
-
-        def line(state: Progress) -> None:
-            tenth = state.done * 10 // max(state.total, 1)
-            if tenth > tenths.get(state.source, 0):
-                tenths[state.source] = tenth
-                console.print(f"{state.source}: {state.done:,} of {state.total:,} rows")
-
-        yield line
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    with Bar(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=console,
-    ) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def move(state: Progress) -> None:
-            if state.source not in tasks:
-                # What was there already is no measure of today's speed.
-                tasks[state.source] = bar.add_task(
-                    state.source, total=state.total - state.resumed, rate=""
-                )
-            task = bar.tasks[tasks[state.source]]
-            rate = f"{task.speed:,.0f}/s" if task.speed else ""
-            bar.update(task.id, completed=state.done - state.resumed, rate=rate)
-
-        yield move
-
-
 def _print_result(console: Console, result: GenerateResult) -> None:
     for finding in result.findings:
         console.print(f"{finding.severity.name.lower()}: {finding.what}. {finding.fix}")
@@ -289,15 +244,15 @@ def _publish(
 ) -> None:
     from deepsynth.hub.account import dataset_repo_name
     from deepsynth.hub.publish import publish
-    from deepsynth.verbs.publish import ProgressLines
 
-    done = publish(
-        result.folder,
-        repo=dataset_repo_name(result.folder.name),
-        private=private,
-        revision_date=revision_date,
-        progress=ProgressLines(),
-    )
+    with progress_shown() as show:
+        done = publish(
+            result.folder,
+            repo=dataset_repo_name(result.folder.name),
+            private=private,
+            revision_date=revision_date,
+            progress=show,
+        )
     console.print(f"published: {done.url}\ncommit {done.sha}", markup=False)
 
 

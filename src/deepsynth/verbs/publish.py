@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
 
 from deepsynth.families import family_of
 from deepsynth.run.run import Run
-
-if TYPE_CHECKING:
-    from deepsynth.hub.transfer import Progress
+from deepsynth.terminal.progress import progress_shown
 
 
 def publish(
@@ -44,20 +42,20 @@ def publish(
     """
     from deepsynth.hub.publish import publish as put
 
-    show = ProgressLines()
     family = family_of(Run(path)) if (path / "resolved.yaml").exists() else None
-    done = put(
-        path,
-        repo=repo,
-        private=private,
-        transport=transport,
-        tag=tag,
-        revision_date=revision_date,
-        licence=licence,
-        said=family.card(Run(path)) if family and family.card else None,
-        dry_run=dry_run,
-        progress=show,
-    )
+    with progress_shown() as show:
+        done = put(
+            path,
+            repo=repo,
+            private=private,
+            transport=transport,
+            tag=tag,
+            revision_date=revision_date,
+            licence=licence,
+            said=family.card(Run(path)) if family and family.card else None,
+            dry_run=dry_run,
+            progress=show,
+        )
     console = Console(highlight=False, soft_wrap=True)
     size = f"{done.sent_files} files, {done.sent_bytes / 1e6:.1f} MB"
     if done.dry_run:
@@ -69,27 +67,3 @@ def publish(
         console.print("already published, verified", markup=False)
     tagged = f" (tag {done.tag})" if done.tag else ""
     console.print(f"{done.url}\ncommit {done.sha}{tagged}", markup=False)
-
-
-class ProgressLines:
-    """Shows a transfer: a bar that redraws itself on a terminal, lines elsewhere."""
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._percent = -10
-
-    def __call__(self, progress: Progress) -> None:
-        """Show one `Progress`."""
-        if not progress.total_bytes:
-            self._console.print(f"{progress.stage}: {progress.text}", markup=False)
-            return
-        percent = 100 * progress.done_bytes // progress.total_bytes
-        step = 1 if self._console.is_terminal else 10
-        if percent >= self._percent + step or percent == 100 != self._percent:
-            self._percent = percent
-            done, total = progress.done_bytes / 1e6, progress.total_bytes / 1e6
-            self._console.print(
-                f"{progress.stage}: {percent:3d} % of {total:.1f} MB ({done:.1f} MB)",
-                markup=False,
-                end="\r" if self._console.is_terminal and percent < 100 else "\n",
-            )

@@ -6,9 +6,7 @@ environment (transcribe_pages.py), one process for the whole batch.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +17,7 @@ from deepsynth.families.htr.ground_truth.images import IMAGE_SUFFIXES
 from deepsynth.families.htr.kraken.environment import MANAGED
 from deepsynth.families.htr.kraken.model_file import read_model
 from deepsynth.families.htr.prepared import best_model
+from deepsynth.run.child import Child, ChildEnded
 from deepsynth.run.environments import get_environment
 
 if TYPE_CHECKING:
@@ -180,32 +179,18 @@ def _work(
         "device": device,
     }
     environment = get_environment(MANAGED)
-    argv = ["{python}", "-m", "deepsynth.families.htr.kraken.transcribe_pages", json.dumps(request)]
-    with (
-        tempfile.TemporaryFile("w+", encoding="utf-8") as said,
-        subprocess.Popen(
-            environment.command(argv),
-            stdout=subprocess.PIPE,
-            stderr=said,
-            text=True,
-            # idle threads that spin double the time a page takes on a busy machine
-            env={"OMP_WAIT_POLICY": "PASSIVE"} | os.environ,
-        ) as child,
-    ):
-        told = 0
-        try:
-            for line in child.stdout or ():
-                if line.startswith("{"):
-                    told += 1
-                    yield json.loads(line)
-        finally:
-            if child.poll() is None and told < len(pages):
-                child.terminate()
-        if child.wait() or told < len(pages):
-            said.seek(0)
-            last = [line for line in said.read().splitlines() if line.strip()][-1:]
-            raise DeepSynthError(
-                f"Kraken ended after {told} of {len(pages)} pages: {''.join(last)}",
-                where=model,
-                hint="The pages it finished are written.",
-            )
+    argv = ["{python}", "-m", "deepsynth.families.htr.kraken.transcribe_pages"]
+    # Idle threads that spin double the time a page takes on a busy machine.
+    patience = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
+    with Child(environment.command(argv), patience) as child:
+        for told in range(len(pages)):
+            try:
+                if not told:
+                    child.send(request)
+                yield child.receive()
+            except ChildEnded as end:
+                raise DeepSynthError(
+                    f"Kraken ended after {told} of {len(pages)} pages: {end}",
+                    where=model,
+                    hint="The pages it finished are written.",
+                ) from None

@@ -104,16 +104,17 @@ def write_archive(run: Run, about: About, folder: Path) -> Path:
     if archive.exists():
         raise RequestError("this exists already", where=archive, hint="Raise the version number.")
     card = write_card(run, about, folder / f"{about.name}.md")
-    draft = archive.with_suffix(".tmp")
     entries = [(card, "README.md"), (run.path / "report.html", "report.html")]
     entries += [(run.path / "metrics.json", "metrics.json")]
     entries += [
         (path, f"{about.name}{path.suffix}") for path in sorted((run.path / "model").glob("best.*"))
     ]
-    with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as stream:
+    with (
+        durable.appearing(archive) as draft,
+        zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as stream,
+    ):
         for path, name in entries:
             stream.writestr(zipfile.ZipInfo(name, _FIXED_DATE), path.read_bytes())
-    draft.replace(archive)
     return archive
 
 

@@ -213,13 +213,7 @@ def _compared_texts(rows: ShardRows) -> list[str]:
 
 def _linked(source: Path, target: Path) -> Path:
     """A folder with the same files; linked, so that a fetched dataset takes its space once."""
-    for path in durable.files_below(source):
-        place = target / path.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(path, place)
-        except OSError:
-            shutil.copy2(path, place)
+    durable.link_or_copy(source, target)
     return target
 
 

@@ -10,7 +10,6 @@ after its bytes are on disk, so an interrupted pass goes on where it stopped.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import mmap
 import os
@@ -119,8 +118,7 @@ class FeatureStore:
     @contextmanager
     def alone(self) -> Generator[None]:
         """Be the only writer, and know what others have written until then."""
-        with (self.folder / _LOCK).open("a") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        with durable.locked(self.folder / _LOCK):
             self._read_index()
             yield
 

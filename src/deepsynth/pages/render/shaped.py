@@ -18,6 +18,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
+from deepsynth import durable
 from deepsynth.errors import MissingDependency
 from deepsynth.pages.render.blocks import blocks
 from deepsynth.pages.render.fonts import Font
@@ -73,16 +74,13 @@ def offer_only(fonts: tuple[Font, ...]) -> None:
     for font in fonts:
         link = folder / f"{font.sha256[:8]}-{font.path.name}"
         if not link.exists():
-            temporary = folder / f".{link.name}.{os.getpid()}"
-            shutil.copyfile(font.path, temporary)
-            temporary.replace(link)
+            with durable.appearing(link) as draft:
+                shutil.copyfile(font.path, draft)
     configuration = folder / "fonts.conf"
-    temporary = folder / f".fonts.conf.{os.getpid()}"
-    temporary.write_text(
+    durable.write_text(
+        configuration,
         _CONFIGURATION.format(folder=escape(str(folder)), cache=escape(str(folder / "cache"))),
-        encoding="utf-8",
     )
-    temporary.replace(configuration)
     os.environ["FONTCONFIG_FILE"] = str(configuration)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import signal
@@ -61,16 +60,13 @@ def alone(folder: Path) -> Generator[int]:
     Raises:
         RunError: Another process does the same step with the same inputs now.
     """
-    with (folder / "lock").open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(
-                "another run does the same step with the same inputs at this moment.",
-                where=folder,
-                hint="Wait for it, then run again: what it made is used, not made anew.",
-            ) from None
-        yield stream.fileno()
+    busy = RunError(
+        "another run does the same step with the same inputs at this moment.",
+        where=folder,
+        hint="Wait for it, then run again: what it made is used, not made anew.",
+    )
+    with durable.locked(folder / "lock", lambda: busy) as lock:
+        yield lock
 
 
 async def run_step(

@@ -9,7 +9,6 @@ is refused.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import tempfile
 import uuid
@@ -19,7 +18,7 @@ from typing import Any
 
 from flyte.io import Dir, File
 
-from deepsynth import storage
+from deepsynth import durable, storage
 from deepsynth.errors import EXIT_STOPPED, DeepSynthError
 from deepsynth.run import receipts
 from deepsynth.run.environments import managed_folder
@@ -163,11 +162,11 @@ class FlyteJob:
             target = made / path.relative_to(run.path)
             target.parent.mkdir(parents=True, exist_ok=True)
             # Copied by link, so that an attempt cut short here still finds its outputs.
-            _link(path, target)
+            durable.link_or_copy(path, target)
         (made / "record").mkdir()
         for name in ("events.jsonl", "metrics.jsonl"):
             if (run.path / name).exists():
-                _link(run.path / name, made / "record" / name)
+                durable.link_or_copy(run.path / name, made / "record" / name)
         attempt = f"{key[:20]}-{index}-{uuid.uuid4().hex[:8]}"
         return storage.publish(made, join(self.store, "steps", step.name, attempt)).location
 
@@ -262,13 +261,6 @@ def _files(folders: list[Dir]) -> dict[str, dict[str, Any]]:
             raise as_flyte(storage.LocationError("this is no longer there.", where=folder.path))
         found |= publication.files
     return found
-
-
-def _link(path: Path, target: Path) -> None:
-    if path.is_dir():
-        shutil.copytree(path, target, copy_function=os.link)
-    else:
-        os.link(path, target)
 
 
 async def _show_report(page: Path) -> None:

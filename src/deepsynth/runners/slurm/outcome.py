@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import Any
 
 from deepsynth.errors import StepFailed
 from deepsynth.run.execution import told_error
@@ -66,13 +65,11 @@ def failure(
         elements = f"elements {', '.join(same[:NAMED])}{more}: "
     if first.state == "FAILED" and (told := told_here(run, first)):
         # What is wrong with the place, such as a full disk, is told of the place.
-        remedy = explain(told["what"])
-        return first, StepFailed(
-            f"{elements}{told['what']}",
-            where=f"{connection.name}:{need_record(run).folder}" if remedy else told["where"],
-            hint=f"{remedy}\n  {told['hint']}" if remedy else told["hint"],
-            exit_code=told["exit_code"],
-        )
+        if remedy := explain(told.what):
+            told.where = f"{connection.name}:{need_record(run).folder}"
+            told.hint = f"{remedy}\n  {told.hint or ''}".rstrip()
+        told.what = f"{elements}{told.what}"
+        return first, told
     words, hint = ENDS.get(first.state, (first.words, ENDS["FAILED"][1]))
     said = "" if first.state == "CANCELLED" else _last_words(run, connection, first)
     return first, StepFailed(
@@ -82,14 +79,15 @@ def failure(
     )
 
 
-def told_here(run: Run, element: Element) -> dict[str, Any] | None:
+def told_here(run: Run, element: Element) -> StepFailed | None:
     """The error the step itself recorded, with the paths of this side."""
     there, here = need_record(run).folder, str(run.path)
     told = told_error(run, element.step, element.index)
-    return told and {
-        key: value.replace(there, here) if isinstance(value, str) else value
-        for key, value in told.items()
-    }
+    if told is not None:
+        told.what = told.what.replace(there, here)
+        told.where = told.where and told.where.replace(there, here)
+        told.hint = told.hint and told.hint.replace(there, here)
+    return told
 
 
 def stop_requested(run: Run) -> bool:

@@ -5,7 +5,6 @@ With it, any machine that has the run folder can follow, stop and fetch the run.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import socket
 from collections.abc import Generator
@@ -88,8 +87,7 @@ def new_run_id(run: Run) -> str:
 @contextmanager
 def record_lock(run: Run) -> Generator[None]:
     """Wait until no other process here updates what is known of the run."""
-    with (run.path / "slurm.lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    with durable.locked(run.path / "slurm.lock"):
         yield
 
 

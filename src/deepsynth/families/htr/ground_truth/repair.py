@@ -136,9 +136,8 @@ def _repair_file(
     _drop_lines(elements, page.format, drop_unusable, note)
     copy.parent.mkdir(parents=True, exist_ok=True)
     if changes:
-        temporary = copy.with_name(f".{copy.name}.tmp")
-        root.getroottree().write(os.fspath(temporary), encoding="UTF-8", xml_declaration=True)
-        temporary.replace(copy)
+        with durable.appearing(copy) as draft:
+            root.getroottree().write(os.fspath(draft), encoding="UTF-8", xml_declaration=True)
     else:
         shutil.copy2(path, copy)
     report.changes += changes

@@ -6,12 +6,12 @@ package `deepsynth` is linked into it, not installed: the steps that run there u
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import deepsynth
+from deepsynth import durable
 from deepsynth.checks import Finding, Severity
 from deepsynth.errors import DeepSynthError
 from deepsynth.run.environments import Environment, build_managed, managed_folder
@@ -73,6 +73,5 @@ def _link(source: Path, target: Path) -> None:
     """Point `target` at `source` in one step, so that a running step never misses it."""
     if target.is_symlink() and target.resolve() == source.resolve():
         return
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    temporary.symlink_to(source)
-    temporary.replace(target)
+    with durable.appearing(target) as draft:
+        draft.symlink_to(source)

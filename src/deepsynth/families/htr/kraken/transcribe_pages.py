@@ -4,9 +4,7 @@
 # pyright: reportMissingImports=false, reportUntypedBaseClass=false
 from __future__ import annotations
 
-import json
 import logging
-import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +13,12 @@ from typing import Any
 from deepsynth import durable
 from deepsynth.families.htr.ground_truth.images import open_image
 from deepsynth.families.htr.ground_truth.model import NotGroundTruth
+from deepsynth.run.child import Parent
 
 
-def main(request: dict[str, Any]) -> None:
-    """Segment and read every page of a request."""
+def main(parent: Parent) -> None:
+    """Segment and read every page of the request."""
+    request = next(parent.requests())
     warnings.filterwarnings("ignore")
     logging.getLogger().setLevel(logging.ERROR)
     from kraken.configs import RecognitionInferenceConfig, SegmentationInferenceConfig
@@ -44,7 +44,7 @@ def main(request: dict[str, Any]) -> None:
             event["error"] = problem.what
         except (ValueError, RuntimeError, OSError) as error:
             event["error"] = f"{type(error).__name__}: {error}"
-        print(json.dumps(event, ensure_ascii=False), flush=True)
+        parent.answer(event)
 
 
 def serialise(result: Any, size: tuple[int, int], to: str) -> str:
@@ -70,4 +70,4 @@ def _device(device: str) -> tuple[str, Any]:
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    main(Parent())

@@ -263,26 +263,13 @@ def _finish(draft: Path, output: Path, schema: Any) -> None:
     """Rewrite a draft with its metadata, which stands at the head of the file, then rename."""
     import pyarrow as pa
 
-    whole = output.with_name(f".{output.name}.whole.tmp")
-    try:
-        with (
-            pa.memory_map(str(draft), "rb") as source,
-            pa.OSFile(str(whole), "wb") as sink,
-            pa.ipc.new_file(sink, schema) as writer,
-        ):
-            reader = pa.ipc.open_file(source)
-            for index in range(reader.num_record_batches):
-                batch = reader.get_batch(index)
-                writer.write(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
-        durable_replace(whole, output)
-    finally:
-        whole.unlink(missing_ok=True)
-
-
-def durable_replace(temporary: Path, target: Path) -> None:
-    """Give a finished file its name only after its bytes are on the disk."""
-    import os
-
-    with temporary.open("rb") as stream:
-        os.fsync(stream.fileno())
-    temporary.replace(target)
+    with (
+        durable.appearing(output) as whole,
+        pa.memory_map(str(draft), "rb") as source,
+        pa.OSFile(str(whole), "wb") as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+    ):
+        reader = pa.ipc.open_file(source)
+        for index in range(reader.num_record_batches):
+            batch = reader.get_batch(index)
+            writer.write(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
