@@ -109,7 +109,7 @@ def test_resolved_yaml_reads_back_as_the_same_job(path: Path) -> None:
          ""),
         ("train: {epochs: 0}", 5, "train.epochs is 0, but should be greater than 0", ""),
         ("train: {epochs: .nan}", 5, "train.epochs is nan", ""),
-        ("train: 3", 5, "train is 3, but should be a valid dictionary", ""),
+        ("train: 3", 5, "train has settings of its own", "Below it, indented: "),
         ("seed: -1", 5, "seed is -1", ""),
         ("train: {scheduler: linaer}", 5, "should be 'linear', 'cosine' or 'constant'", ""),
         ("check: {learn: yes}", 5, "check.learn is 'yes', but should be a valid boolean", ""),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, cast, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -138,7 +138,8 @@ def setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, info in model.model_fields.items():
         section = section_of(info.annotation)
         if section:
-            yield from setting_names(section, f"{prefix}{name}.")
+            each = "NAME." if _by_name(info.annotation) else ""
+            yield from setting_names(section, f"{prefix}{name}.{each}")
         else:
             yield f"{prefix}{name}"
 
@@ -152,11 +153,10 @@ def did_you_mean(loc: KeyPath, model: type[BaseModel]) -> str:
     """
     names = list(setting_names(model))
     name, leaf = ".".join(map(str, loc)), str(loc[-1])
-    above = [str(part) for part in loc[:-1]]
     if meant := _called_elsewhere(loc, model, names):
         return f"Did you mean {meant}?"
-    parts = [known.split(".") for known in names]
-    here = list(dict.fromkeys(p[len(above)] for p in parts if p[: len(above)] == above))
+    section = section_at(model, loc[:-1])
+    here = list(section.model_fields) if section else []
     if near := get_close_matches(leaf, here, n=1, cutoff=0.6):
         return f"Did you mean {near[0]}?"
     elsewhere = [known for known in names if known.rpartition(".")[2] == leaf]
@@ -179,9 +179,14 @@ def _called_elsewhere(loc: KeyPath, model: type[BaseModel], names: list[str]) ->
 def section_at(model: type[BaseModel], place: KeyPath) -> type[Section] | None:
     """The section of `model` at a place such as `("train",)`."""
     found: type[BaseModel] | None = model
+    named = False
     for part in place:
+        if named:  # what people chose as a name
+            named = False
+            continue
         info = found.model_fields.get(str(part)) if found else None
         found = section_of(info.annotation) if info else None
+        named = info is not None and _by_name(info.annotation)
     return found if found and issubclass(found, Section) else None
 
 
@@ -200,6 +205,11 @@ def section_of(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+def _by_name(annotation: Any) -> bool:
+    """Whether a setting holds sections under names of people's choice."""
+    return get_origin(annotation) is dict
+
+
 def _explain(
     item: Any,
     model: type[BaseModel],
@@ -213,7 +223,7 @@ def _explain(
     else:
         loc = next((key for key in keys_of(model, loc) if key in origins), loc)
     name = ".".join(map(str, loc))
-    origin = next((origins[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in origins), None)
+    origin = next((origins[loc[:n]] for n in range(len(loc), -1, -1) if loc[:n] in origins), None)
     if origin is not None:
         line = origin.where.rpartition(":")[2]
         where = origin.where if origin.origin == "flag" else f"{where}:{line}"
@@ -230,7 +240,21 @@ def _explain(
         )
     if item["type"] == "missing":
         return JobError(f"{name} must be given.", where=where, hint=f"Add `{loc[-1]}:` there.")
-    given = repr(item["input"])
-    given = given if len(given) <= 60 else given[:57] + "..."
+    if item["type"] == "list_type":
+        return JobError(
+            f"{name} is a list.", where=where, hint=f"Write {loc[-1]}: [{_short(item['input'])}]"
+        )
+    if item["type"] in ("model_type", "dict_type") and (section := section_at(model, loc)):
+        return JobError(
+            f"{name or what} has settings of its own.",
+            where=where,
+            hint=f"Below it, indented: {', '.join(section.model_fields)}.",
+        )
     reason = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    given = _short(repr(item["input"]))
     return JobError(f"{name} is {given}, but {reason}.", where=where)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
