@@ -1,3 +1,3 @@
 """DeepSynth: one job file takes documents to a fine-tuned, evaluated, published model."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

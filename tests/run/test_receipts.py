@@ -94,8 +94,44 @@ def test_a_receipt_cut_short_proves_nothing(run: Run, step: Step) -> None:
 def test_each_element_of_an_array_has_its_own_receipt(run: Run) -> None:
     step = shell("first", "true", outputs=["shard-{index}"], array=2)
     (run.path / "shard-1").write_text("one")
-    receipts.write_receipt(run, step, "key", started=0.0, index=1)
-    assert receipts.is_done(run, step, "key", 1)
+    key = receipts.key_of(step, {}, {})
+    receipts.write_receipt(run, step, key, started=0.0, index=1)
+    assert receipts.is_done(run, step, key, 1)
     assert not receipts.has_receipt(run, step)
     written = durable.read_json(run.path / "steps" / "first" / "receipt-00001.json")
     assert list(written["outputs"]) == ["shard-1"]
+
+
+def test_what_is_done_again_says_why(
+    run: Run, step: Step, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert receipts.why_redone(run, step, receipts.step_key(run, step)) == ""
+    receipts.write_receipt(run, step, receipts.step_key(run, step), 0.0)
+
+    def why(**changes: object) -> str:
+        changed = step.model_copy(update=changes)
+        return receipts.why_redone(run, changed, receipts.step_key(run, changed))
+
+    assert "rate is 2, and was 1" in why(settings={"rate": 2})
+    assert "new is 'x', and was None" in why(settings={"rate": 1, "new": "x"})
+    renamed = why(argv=[*step.argv[:-1], "false"])
+    assert "its command is" in renamed
+    assert "false`, and was" in renamed
+    source.write_text("text!\n")
+    assert why() == "data changed"
+    source.write_text("text\n")
+    (run.path / "in" / "file").write_text("IN")
+    assert why() == "in changed"
+    (run.path / "in" / "file").write_text("in")
+    (run.path / "out" / "file").write_text("changed by hand")
+    assert "out" in why() or "not as it was written" in why()
+    monkeypatch.setattr(receipts, "__version__", "9.9")
+    assert why().startswith("it was done by DeepSynth ")
+
+
+def test_a_receipt_of_an_earlier_version_is_explained_too(run: Run, step: Step) -> None:
+    path = receipts.receipt_path(run, step)
+    durable.write_json(path, {"key": "0" * 64, "deepsynth": "0.1.0", "outputs": {}})
+    assert "DeepSynth 0.1.0" in receipts.why_redone(run, step, receipts.step_key(run, step))
+    durable.write_json(path, ["not", "ours"])
+    assert receipts.why_redone(run, step, receipts.step_key(run, step)) == ""

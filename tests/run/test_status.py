@@ -27,7 +27,8 @@ def begin(run: Run, name: str) -> None:
 
 
 def finish(run: Run, name: str) -> None:
-    receipts.write_receipt(run, run.plan.step(name), "key", started=0.0)
+    step = run.plan.step(name)
+    receipts.write_receipt(run, step, receipts.key_of(step, {}, {}), started=0.0)
     run.event("step_done", step=name, index=0, seconds=0.1)
 
 

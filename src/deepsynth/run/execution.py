@@ -83,6 +83,8 @@ def execute(
     if receipts.is_done(run, step, key, index):
         run.event("step_skipped", step=step.name, index=index)
         return "skipped"
+    if why := receipts.why_redone(run, step, key, index):
+        run.event("step_redone", step=step.name, index=index, why=why)
     _clear(run, step, key, index)
     run.event("step_started", step=step.name, index=index)
     started = time.time()

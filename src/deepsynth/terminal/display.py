@@ -44,6 +44,7 @@ class RunDisplay:
         self._console = console or Console(stderr=True, highlight=False)
         self._tasks: dict[str, TaskID] = {}
         self._last_line = 0.0
+        self._redone: set[str] = set()
         self._started: dict[str, tuple[float, int]] = {}
         self._progress = Progress(
             SpinnerColumn(finished_text="[green]✓[/]"),
@@ -113,6 +114,10 @@ class RunDisplay:
                 self._console.print(f"{title}: done in {duration(event['seconds'])}")
             case "step_skipped":
                 self._console.print(f"[dim]{title}: done before[/]")
+            case "step_redone" if name not in self._redone:
+                self._redone.add(name)
+                why = f"{title} is done again: {event['why']}."
+                self._console.print(why, markup=False, soft_wrap=True)
             case "resumed":
                 self._console.print(f"{title}: goes on from update {event['update']}")
             case "note":
