@@ -112,14 +112,14 @@ def processor() -> Any:
 def build(way: str, args: argparse.Namespace, device: str) -> tuple[Any, Any, Any]:
     """Model with adapters, processor and geometry of one way."""
     import torch
+    from benchmarks.reference_model import reference_config
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForImageTextToText
 
-    from deepsynth.families.summarize.config import LoraSettings
+    from deepsynth.families.summarize.job import LoraSettings
     from deepsynth.families.summarize.lora import place_lora
-    from deepsynth.families.summarize.vlm_model import page_view
+    from deepsynth.families.summarize.model import page_view
     from deepsynth.training import get_lora_preset
-    from deepsynth.training.vlm_reference import reference_config
 
     made = processor()
     token = made.tokenizer.convert_tokens_to_ids("<image>")
@@ -144,7 +144,8 @@ def run_naive(args: argparse.Namespace, device: str) -> dict[str, Any]:
     """Read, process, forward, backward, update: one after the other."""
     import torch
 
-    from deepsynth.families.summarize.vlm_data import PageCollator, PageSamples
+    from deepsynth.families.summarize.batches import PageCollator
+    from deepsynth.families.summarize.samples import PageSamples
 
     model, made, view = build("naive", args, device)
     samples = PageSamples(documents(args.samples), "articles")
@@ -174,17 +175,18 @@ def run_trainer(way: str, args: argparse.Namespace, device: str) -> dict[str, An
     import torch
     from transformers import PrinterCallback, Trainer, TrainerCallback
 
-    from deepsynth.families.summarize.config import TrainerConfig
-    from deepsynth.families.summarize.recommend import filled
-    from deepsynth.families.summarize.vlm_data import PageCollator, PageSamples
-    from deepsynth.families.summarize.vlm_features import (
+    from deepsynth.families.summarize.batches import PageCollator
+    from deepsynth.families.summarize.features import (
         FeatureStore,
         encode_pages,
         page_encoder,
         plain_model,
         release_encoder,
     )
-    from deepsynth.families.summarize.vlm_trainer import VlmTrainer, training_arguments
+    from deepsynth.families.summarize.job import TrainerConfig
+    from deepsynth.families.summarize.recommend import filled
+    from deepsynth.families.summarize.samples import PageSamples
+    from deepsynth.families.summarize.trainer import VlmTrainer, training_arguments
 
     class InOrder(VlmTrainer):
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:

@@ -19,7 +19,8 @@ from transformers import (
 from deepsynth.errors import DeepSynthError
 from deepsynth.run.run import Run
 from deepsynth.training.callbacks import RunCallback, StopSwitch
-from deepsynth.training.checkpoints import is_complete, last_complete, train_from
+from deepsynth.training.checkpoints import is_complete, last_complete
+from deepsynth.training.fitting import fit
 from tests.support import tickets
 from tests.support.toy import make_run, shell
 
@@ -75,7 +76,7 @@ def trainer(run: Run, switch: StopSwitch, *others: TrainerCallback, **changes: A
         args=TrainingArguments(**arguments),
         train_dataset=POINTS,
         eval_dataset=POINTS[:4],
-        callbacks=[*others, RunCallback(run, "train", switch)],
+        callbacks=[*others, RunCallback(run, "train", switch, "loss")],
     )
     made.remove_callback(PrinterCallback)
     return made
@@ -169,14 +170,14 @@ def test_killed_after_early_stopping_had_ended_it_no_update_is_added(
     def made() -> Trainer:
         return trainer(run, StopSwitch(), EarlyStoppingCallback(patience), **settings)
 
-    train_from(made(), None)
+    fit(made(), run.work("train"), None)
     checkpoint = last_complete(run.work("train"))
     assert checkpoint is not None
     assert checkpoint.name == f"checkpoint-{12 * (1 + patience)}"
     again = made()
-    train_from(again, checkpoint)
+    fit(again, run.work("train"), checkpoint)
     assert again.state.global_step == 12 * (1 + patience)
     assert again.state.best_global_step == 12
     earlier = made()
-    train_from(earlier, checkpoint.with_name("checkpoint-24"))
+    fit(earlier, run.work("train"), checkpoint.with_name("checkpoint-24"))
     assert earlier.state.global_step == 12 * (1 + patience)

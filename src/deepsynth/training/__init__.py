@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepsynth.families.summarize.config import TrainerConfig
     from deepsynth.families.summarize.fit import TrainResult, VlmTraining, create_trainer
+    from deepsynth.families.summarize.job import TrainerConfig
     from deepsynth.families.summarize.lora_presets import LORA_PRESETS, LoraPreset, get_lora_preset
     from deepsynth.families.summarize.recommend import recommended
 
@@ -18,7 +18,7 @@ _PLACES = {
     "LORA_PRESETS": "lora_presets",
     "LoraPreset": "lora_presets",
     "TrainResult": "fit",
-    "TrainerConfig": "config",
+    "TrainerConfig": "job",
     "VlmTraining": "fit",
     "create_trainer": "fit",
     "get_lora_preset": "lora_presets",

@@ -11,9 +11,9 @@ from typing import Any
 import torch.distributed as group
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from deepsynth.errors import DeepSynthError
 from deepsynth.run.run import Run
 from deepsynth.training.checkpoints import mark_complete
+from deepsynth.training.divergence import diverged
 
 _CURVE = ("loss", "grad_norm", "learning_rate", "epoch")
 
@@ -34,7 +34,24 @@ class StopSwitch:
         self.pressed = True
 
 
-class CleanStop(TrainerCallback):
+class MarkWhole(TrainerCallback):
+    """Marks each checkpoint as whole, once every process has written its part of it."""
+
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Called after everything of a checkpoint is written by this process."""
+        if group.is_available() and group.is_initialized():
+            group.barrier()
+        if args.process_index == 0:
+            mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+
+
+class CleanStop(MarkWhole):
     """Stops and saves when asked to, so that going on ends as an uninterrupted training does.
 
     Where several processes train together, each has it: what is logged, saved and evaluated is
@@ -75,16 +92,6 @@ class CleanStop(TrainerCallback):
             control.should_evaluate &= float(state.epoch or 0).is_integer()
         _log_what_is_saved(control)
 
-    def on_save(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> None:
-        """Wait until every process has written its part of the checkpoint."""
-        wait_for_others()
-
 
 class RunCallback(CleanStop):
     """Writes the curve and the progress into the run; stops and saves when asked to.
@@ -93,12 +100,14 @@ class RunCallback(CleanStop):
         run: Where to write.
         step: Name of the step that trains.
         switch: Asks for a stop.
+        title: How people call the figure that chooses the best checkpoint.
     """
 
-    def __init__(self, run: Run, step: str, switch: StopSwitch) -> None:
+    def __init__(self, run: Run, step: str, switch: StopSwitch, title: str) -> None:
         super().__init__(switch)
         self._run = run
         self._step = step
+        self._title = title
         self._note = ""
 
     def on_log(
@@ -119,17 +128,11 @@ class RunCallback(CleanStop):
         if "loss" in values or any(key.startswith("eval_") for key in values):
             values.pop("eval_runtime", None)
             self._run.metric(self._step, state.global_step, values)
-        if "eval_macro_f1" in values:
-            self._note = f"macro-F1 {values['eval_macro_f1']:.3f}"
-        if "eval_rougeL" in values:
-            self._note = f"ROUGE-L {values['eval_rougeL']:.3f}"
+        best = f"eval_{(args.metric_for_best_model or '').removeprefix('eval_')}"
+        if best in values:
+            self._note = f"{self._title} {values[best]:.3f}"
         if not math.isfinite(values.get("loss", 0.0)):
-            raise DeepSynthError(
-                f"the loss is not a number any more at update {state.global_step}.",
-                where=f"step {self._step}",
-                hint="Lower train.learning_rate, or train without fp16. "
-                "The last good checkpoint is kept.",
-            )
+            raise diverged(f"update {state.global_step}", f"step {self._step}")
 
     def on_step_end(
         self,
@@ -141,23 +144,6 @@ class RunCallback(CleanStop):
         """Show how far we are; on a stop, end the epoch at this very update."""
         self._run.progress(self._step, state.global_step, state.max_steps, "updates", self._note)
         super().on_step_end(args, state, control, **kwargs)
-
-    def on_save(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> None:
-        """Mark the checkpoint just written as whole."""
-        super().on_save(args, state, control, **kwargs)
-        mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
-
-
-def wait_for_others() -> None:
-    """Return when every process that trains has come here; at once where there is one."""
-    if group.is_available() and group.is_initialized():
-        group.barrier()
 
 
 def _log_what_is_saved(control: TrainerControl) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
-
-from transformers import EarlyStoppingCallback, Trainer, TrainerState
+from typing import Any
 
 from deepsynth import durable
 
@@ -34,23 +32,6 @@ def last_complete(folder: Path) -> Path | None:
 def updates_of(checkpoint: Path) -> int:
     """Updates made when `checkpoint-120` was saved: 120."""
     return int(checkpoint.name.rpartition("-")[2])
-
-
-def train_from(trainer: Trainer, checkpoint: Path | None) -> None:
-    """Train, going on from a checkpoint; nothing is left to do if early stopping ended it there.
-
-    A Trainer that resumes makes at least one more update. After a kill between the last checkpoint
-    and the export, that would be a longer training than the uninterrupted one.
-    """
-    if checkpoint:
-        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        callbacks = cast(dict[str, Any], state.stateful_callbacks)
-        stopping = callbacks.get(EarlyStoppingCallback.__name__, {})
-        waited = stopping.get("attributes", {}).get("early_stopping_patience_counter", 0)
-        if waited and waited >= stopping["args"]["early_stopping_patience"]:
-            trainer.state = state
-            return
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
 def _digest(checkpoint: Path) -> dict[str, Any]:

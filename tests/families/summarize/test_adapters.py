@@ -11,17 +11,17 @@ import torch
 
 from deepsynth import durable
 from deepsynth.errors import ModelError
-from deepsynth.families.summarize.adapters import (
+from deepsynth.families.summarize.batches import PageCollator, batch_loss
+from deepsynth.families.summarize.job import LoraSettings
+from deepsynth.families.summarize.lora import (
     BASE_FILE,
     anchor_renaming,
     base_fingerprint,
     load_adapter,
+    place_lora,
 )
-from deepsynth.families.summarize.config import LoraSettings
-from deepsynth.families.summarize.lora import place_lora
-from deepsynth.families.summarize.vlm_data import PageCollator, PageSamples
-from deepsynth.families.summarize.vlm_model import load_model, load_processor, page_view
-from deepsynth.families.summarize.vlm_trainer import batch_loss
+from deepsynth.families.summarize.model import load_model, load_processor, page_view
+from deepsynth.families.summarize.samples import PageSamples
 from deepsynth.training import get_lora_preset
 from tests.support.pages import rows
 
@@ -113,7 +113,7 @@ def test_without_the_repair_loading_is_refused_rather_than_silent(
     register_checkpoint_conversion_mapping("deepseek_ocr2", stock, overwrite=True)
     try:
         monkeypatch.setattr(
-            "deepsynth.families.summarize.adapters.anchor_renaming", lambda model_type: 0
+            "deepsynth.families.summarize.lora.anchor_renaming", lambda model_type: 0
         )
         with pytest.raises(ModelError, match="did not arrive in the model"):
             load_adapter(load_model(str(tiny)), tmp_path)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from deepsynth.checks import Severity
+from deepsynth.families.summarize.batches import PageCollator
 from deepsynth.families.summarize.check import check_budget
 from deepsynth.families.summarize.check_pages import (
     check_geometry,
@@ -17,10 +18,10 @@ from deepsynth.families.summarize.check_pages import (
     check_pages,
     check_summaries,
 )
+from deepsynth.families.summarize.model import load_processor, page_view
 from deepsynth.families.summarize.recommend import filled
+from deepsynth.families.summarize.samples import PageSamples
 from deepsynth.families.summarize.tiny_model import save_tiny
-from deepsynth.families.summarize.vlm_data import PageCollator, PageSamples
-from deepsynth.families.summarize.vlm_model import load_processor, page_view
 from deepsynth.training import TrainerConfig
 from tests.support.pages import SUMMARIES, page, rows
 

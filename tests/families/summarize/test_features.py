@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from deepsynth.errors import RequestError
-from deepsynth.families.summarize.vlm_features import FeatureStore, require_space
+from deepsynth.families.summarize.features import FeatureStore, require_space
 
 
 def store(folder: Path) -> FeatureStore:
@@ -85,7 +85,7 @@ def test_space_is_asked_for_in_advance(tmp_path: Path, monkeypatch: pytest.Monke
         require_space(cache, 10_000_000, 257, 1.0)
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(
-        "deepsynth.families.summarize.vlm_features.shutil.disk_usage", lambda path: usage
+        "deepsynth.families.summarize.features.shutil.disk_usage", lambda path: usage
     )
     with pytest.raises(RequestError, match="the disk has") as caught:
         require_space(cache, 1000, 257, 1.0)

@@ -8,8 +8,8 @@ import pytest
 
 from deepsynth.errors import DataError, DeepSynthError, JobError, ModelError, RequestError
 from deepsynth.families import get_family, load_job
+from deepsynth.families.summarize.export import check_same_loss, check_same_outputs
 from deepsynth.families.summarize.flags import DatasetFlags
-from deepsynth.families.summarize.rescore import check_same_loss, check_same_outputs
 from deepsynth.job.job import ResolvedJob
 
 ARTICLES = Path("examples/articles/articles.jsonl").resolve()
@@ -50,7 +50,7 @@ def test_every_output_of_the_plan_has_one_owner(export: bool, preset: str, tmp_p
 
 def test_several_gpus_train_under_torchrun(tmp_path: Path) -> None:
     step = get_family("summarize").plan(resolve(tmp_path, job(gpus=4))).step("train")
-    assert step.argv[1:3] == ["-m", "deepsynth.families.summarize.launch"]
+    assert step.argv[1:3] == ["-m", "deepsynth.families.summarize.train"]
     assert step.resources.gpus == 0  # the tiny model from scratch asks a site for none
 
 

@@ -8,18 +8,24 @@ from typing import Any
 import pytest
 import torch
 
-from deepsynth.families.summarize.config import LoraSettings
-from deepsynth.families.summarize.lora import place_lora
-from deepsynth.families.summarize.vlm_data import IGNORED, PageCollator, PageSamples, bytes_fit
-from deepsynth.families.summarize.vlm_features import (
+from deepsynth.families.summarize.batches import (
+    IGNORED,
+    PageCollator,
+    batch_loss,
+    bytes_fit,
+    generate,
+)
+from deepsynth.families.summarize.features import (
     FeatureStore,
     encode_pages,
     page_encoder,
     release_encoder,
 )
-from deepsynth.families.summarize.vlm_model import load_model, load_processor, page_view
-from deepsynth.families.summarize.vlm_session import _recompute_activations
-from deepsynth.families.summarize.vlm_trainer import batch_loss, generate
+from deepsynth.families.summarize.job import LoraSettings
+from deepsynth.families.summarize.lora import place_lora
+from deepsynth.families.summarize.model import load_model, load_processor, page_view
+from deepsynth.families.summarize.samples import PageSamples
+from deepsynth.families.summarize.session import _recompute_activations
 from deepsynth.training import get_lora_preset
 from tests.support.pages import page, rows
 

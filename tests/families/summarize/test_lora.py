@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from benchmarks.reference_model import reference_config
 
 from deepsynth.errors import JobError
-from deepsynth.families.summarize.config import LoraSettings
-from deepsynth.families.summarize.lora import count_on_meta, count_trainable, place_lora
-from deepsynth.families.summarize.vlm_model import load_model
+from deepsynth.families.summarize.job import LoraSettings
+from deepsynth.families.summarize.lora import count_trainable, empty_model, place_lora
+from deepsynth.families.summarize.model import load_model
 from deepsynth.training import LORA_PRESETS, get_lora_preset
-from deepsynth.training.vlm_reference import reference_config
 
 EXACT = {
     "tiny_data": {"attention": 1_966_080, "mlp": 130_048, "shared experts": 540_672},
@@ -36,7 +36,9 @@ EXACT = {
 
 @pytest.mark.parametrize("name", LORA_PRESETS)
 def test_presets_come_to_exactly_what_the_documentation_says(name: str) -> None:
-    counted = count_on_meta(reference_config(), LoraSettings().filled(get_lora_preset(name)))
+    counted = count_trainable(
+        place_lora(empty_model(reference_config()), LoraSettings().filled(get_lora_preset(name)))
+    )
     assert {part: n for part, n in counted.by_part.items() if n} == EXACT[name]
     assert counted.total == sum(EXACT[name].values())
     assert counted.all_parameters == 3_389_119_360

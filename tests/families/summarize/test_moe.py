@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from deepsynth.errors import JobError
-from deepsynth.families.summarize.config import LoraSettings, MoeSettings
+from deepsynth.families.summarize.batches import PageCollator, batch_loss, loss_inputs
+from deepsynth.families.summarize.job import LoraSettings, MoeSettings
 from deepsynth.families.summarize.lora import place_lora
+from deepsynth.families.summarize.model import load_model, load_processor, page_view
 from deepsynth.families.summarize.moe import (
     collecting_router_logits,
     counting_experts,
@@ -17,9 +19,7 @@ from deepsynth.families.summarize.moe import (
     routers,
     usage_report,
 )
-from deepsynth.families.summarize.vlm_data import PageCollator, PageSamples
-from deepsynth.families.summarize.vlm_model import load_model, load_processor, page_view
-from deepsynth.families.summarize.vlm_trainer import batch_loss, loss_inputs
+from deepsynth.families.summarize.samples import PageSamples
 from deepsynth.training import get_lora_preset
 from tests.support.pages import rows
 

@@ -11,7 +11,7 @@ from deepsynth.families import get_family, load_job
 from deepsynth.families.summarize.job import Data
 from deepsynth.families.summarize.prepare import choose_rows, main
 from deepsynth.families.summarize.prepared import read_samples, rows_of
-from deepsynth.families.summarize.vlm_shards import ShardRows
+from deepsynth.families.summarize.samples import ShardRows
 from deepsynth.run.run import Run
 from tests.support.pages import page
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deepsynth.families.summarize.config import LoraSettings
+from deepsynth.families.summarize.job import LoraSettings
 from deepsynth.families.summarize.probe import Speed
 from deepsynth.families.summarize.recommend import expected_updates, filled, recommendations
 from deepsynth.training import TrainerConfig, recommended

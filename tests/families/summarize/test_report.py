@@ -8,7 +8,7 @@ import io
 from PIL import Image
 
 from deepsynth.families.summarize.report import page_picture, shared_words
-from deepsynth.families.summarize.vlm_data import Page
+from deepsynth.families.summarize.samples import Page
 from tests.support.pages import page
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from deepsynth.families.summarize.adapters import load_adapter
+from deepsynth.families.summarize.lora import load_adapter
+from deepsynth.families.summarize.model import load_model
 from deepsynth.families.summarize.prepared import read_samples
-from deepsynth.families.summarize.vlm_model import load_model
 from deepsynth.run.run import Run
 from deepsynth.training.checkpoints import is_complete
 from tests.families.summarize.test_bad_input import make_run, rows
@@ -33,7 +33,7 @@ def test_two_processes_stop_together_go_on_and_make_one_model(tmp_path: Path) ->
         "cache_dir": str(tmp_path / "cache"),
     }
     run = make_run(tmp_path, rows(8), train=train, gpus=2)
-    command = [sys.executable, "-m", "deepsynth.families.summarize.launch", str(run.path)]
+    command = [sys.executable, "-m", "deepsynth.families.summarize.train", str(run.path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

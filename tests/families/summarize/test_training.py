@@ -14,15 +14,17 @@ from transformers import TrainerCallback
 
 from deepsynth import durable
 from deepsynth.errors import DataError, DeepSynthError, JobError, ModelError
-from deepsynth.families.summarize.adapters import load_adapter
-from deepsynth.families.summarize.config import LoraSettings, MoeSettings
-from deepsynth.families.summarize.fit import fit, make_trainer
-from deepsynth.families.summarize.vlm_data import PageSamples
-from deepsynth.families.summarize.vlm_model import load_model, load_processor, model_config
-from deepsynth.families.summarize.vlm_session import open_session
-from deepsynth.families.summarize.vlm_trainer import MarkWhole
+from deepsynth.families.summarize.export import export_checkpoint
+from deepsynth.families.summarize.job import LoraSettings, MoeSettings
+from deepsynth.families.summarize.lora import load_adapter
+from deepsynth.families.summarize.model import load_model, load_processor, model_config
+from deepsynth.families.summarize.samples import PageSamples
+from deepsynth.families.summarize.session import open_session
+from deepsynth.families.summarize.trainer import make_trainer
 from deepsynth.training import TrainerConfig, create_trainer
+from deepsynth.training.callbacks import MarkWhole
 from deepsynth.training.checkpoints import last_complete
+from deepsynth.training.fitting import fit
 from tests.support.pages import rows
 
 
@@ -84,8 +86,11 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
     for stop in (5, None):  # in the middle of an epoch of two updates
         samples = PageSamples(rows(3), "rows")
         session = open_session(config, samples, tmp_path / "unused")
-        trainer = make_trainer(session, samples, None, folder, [MarkWhole(), Stop(stop, made)])
-        assert fit(session, trainer, folder, tmp_path / "parts" / "model", resume=True)
+        trainer = make_trainer(session, samples, None, folder)
+        trainer.add_callback(MarkWhole())
+        trainer.add_callback(Stop(stop, made))
+        checkpoint = fit(trainer, folder, last_complete(folder))
+        export_checkpoint(session, checkpoint, tmp_path / "parts" / "model")
     assert made == [1, 2, 3, 4, 5, 6, 7, 8]
     whole_weights, parts = weights(whole.model), weights(tmp_path / "parts" / "model")
     assert whole_weights.keys() == parts.keys()
@@ -145,12 +150,13 @@ def test_a_loss_that_is_no_number_stops_and_names_the_row(tiny: Path, tmp_path: 
     samples = PageSamples(rows(4), "dataset")
     session = open_session(config, samples, tmp_path / "unused")
     spoil = SpoilCache(tmp_path / "cache", rows(4)[3]["images"][0])
-    trainer = make_trainer(session, samples, None, folder, [MarkWhole(), spoil])
-    with pytest.raises(DeepSynthError, match="not a number at update") as caught:
-        fit(session, trainer, folder, tmp_path / "model", resume=False)
+    trainer = make_trainer(session, samples, None, folder)
+    trainer.add_callback(MarkWhole())
+    trainer.add_callback(spoil)
+    with pytest.raises(DeepSynthError, match="not a number any more at update") as caught:
+        fit(trainer, folder, None)
     assert str(caught.value.where) == "dataset, row 3"
     assert last_complete(folder) is not None
-    assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -16,15 +16,13 @@ import torch
 from torch.utils.data import Dataset
 from transformers import (
     DataCollatorWithPadding,
-    EarlyStoppingCallback,
-    PrinterCallback,
     Trainer,
     TrainingArguments,
 )
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from deepsynth import durable
-from deepsynth.errors import DeepSynthError, Stopped
+from deepsynth.errors import DeepSynthError
 from deepsynth.families.classify.inference import SETTINGS, probabilities
 from deepsynth.families.classify.job import ClassifyJob
 from deepsynth.families.classify.models import (
@@ -43,8 +41,8 @@ from deepsynth.families.classify.prepared import (
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
 from deepsynth.training.arguments import trainer_arguments
-from deepsynth.training.callbacks import RunCallback, StopSwitch
-from deepsynth.training.checkpoints import is_complete, last_complete, train_from, updates_of
+from deepsynth.training.callbacks import StopSwitch
+from deepsynth.training.fitting import fit_in_run, keep_curve
 from deepsynth.training.sampling import EpochSampler
 
 CURVE_POINTS = 500
@@ -137,22 +135,6 @@ def training_arguments(job: ClassifyJob, folder: Path, samples: int) -> Training
     )
 
 
-def best_checkpoint(folder: Path, state: Any) -> Path:
-    """The checkpoint with the best macro-F1, proven whole.
-
-    Raises:
-        DeepSynthError: It is missing or damaged.
-    """
-    path = folder / f"checkpoint-{state.best_global_step}"
-    if not is_complete(path):
-        raise DeepSynthError(
-            "the best checkpoint is missing or damaged.",
-            where=path,
-            hint="Train again: remove the folder steps/train and run with --resume.",
-        )
-    return path
-
-
 def export(source: Path, target: Path, labels: list[str], how: dict[str, Any]) -> Any:
     """Validate a checkpoint and write it as the trained model; returns the model, loaded.
 
@@ -195,9 +177,6 @@ def main(run: Run) -> None:
     weights = None
     if job.train.class_weights == "balanced":
         weights = balanced_weights(splits["train"].labels, len(labels))
-    callbacks: list[Any] = [RunCallback(run, "train", switch)]
-    if job.train.patience:
-        callbacks.append(EarlyStoppingCallback(job.train.patience))
     trainer = ClassifierTrainer(
         model=build_model(job, name, config, job.seed),
         args=arguments,
@@ -207,19 +186,10 @@ def main(run: Run) -> None:
             tokenizer, padding=job.tokens.padding, max_length=max_length
         ),
         compute_metrics=lambda p: scores(np.argmax(p.predictions, axis=-1), p.label_ids),
-        callbacks=callbacks,
         grouped=job.tokens.group_by_length,
         class_weights=weights,
     )
-    trainer.remove_callback(PrinterCallback)
-    checkpoint = last_complete(work)
-    run.rewind_metrics("train", updates_of(checkpoint) if checkpoint else -1)
-    if checkpoint:
-        run.event("resumed", step="train", update=updates_of(checkpoint))
-    train_from(trainer, checkpoint)
-    if switch.pressed:
-        raise Stopped(f"stopped at update {trainer.state.global_step}; the checkpoint is saved.")
-    best = best_checkpoint(work, trainer.state)
+    best = fit_in_run(run, trainer, switch, patience=job.train.patience or 0, title="macro-F1")
     how = {
         "family": "classify",
         "base_model": Path(job.model).name if Path(job.model).is_absolute() else job.model,
@@ -240,8 +210,7 @@ def main(run: Run) -> None:
     durable.write_json(
         folder / "test_scores.json", scores(found.argmax(axis=1), splits["test"].labels)
     )
-    curve = [m for m in run.metrics() if m["step"] == "train"]
-    durable.write_json(folder / "curve.json", [{k: m[k] for k in m if k != "time"} for m in curve])
+    keep_curve(run, folder)
 
 
 if __name__ == "__main__":

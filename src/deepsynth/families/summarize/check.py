@@ -14,23 +14,21 @@ from deepsynth.checks.report import (
     refuse_errors,
     write_findings,
 )
+from deepsynth.families.summarize.batches import PageCollator
 from deepsynth.families.summarize.check_pages import (
     check_geometry,
     check_mask,
     check_pages,
     check_summaries,
 )
-from deepsynth.families.summarize.config import TrainerConfig
-from deepsynth.families.summarize.job import SummarizeJob
+from deepsynth.families.summarize.job import SummarizeJob, TrainerConfig
 from deepsynth.families.summarize.lora import count_trainable, empty_model, place_lora
 from deepsynth.families.summarize.memory import memory_estimate, readable_size
-from deepsynth.families.summarize.models import start_config
-from deepsynth.families.summarize.prepared import read_samples
+from deepsynth.families.summarize.model import load_processor, model_config, page_view
+from deepsynth.families.summarize.prepared import read_samples, start_config
 from deepsynth.families.summarize.recommend import expected_updates
 from deepsynth.families.summarize.report import write_preview
-from deepsynth.families.summarize.vlm_data import PageCollator
-from deepsynth.families.summarize.vlm_model import load_processor, model_config, page_view
-from deepsynth.families.summarize.vlm_session import base_of
+from deepsynth.families.summarize.session import base_of
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
 from deepsynth.training.arguments import choose_precision

@@ -8,8 +8,9 @@ from typing import Any
 
 from deepsynth.checks import Finding, Severity
 from deepsynth.errors import DataError
-from deepsynth.families.summarize.vlm_data import IGNORED, PageCollator, PageSamples
-from deepsynth.families.summarize.vlm_model import PageView
+from deepsynth.families.summarize.batches import IGNORED, PageCollator
+from deepsynth.families.summarize.model import PageView
+from deepsynth.families.summarize.samples import PageSamples
 
 TRUNCATED_SHARE = 0.02
 _EXAMPLES = 5

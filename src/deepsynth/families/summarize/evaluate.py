@@ -14,27 +14,28 @@ from typing import Any
 
 from deepsynth import durable
 from deepsynth.errors import DataError
-from deepsynth.families.summarize.job import SummarizeJob
-from deepsynth.families.summarize.models import (
-    load_adapted,
-    load_start,
-    load_whole,
-    start_config,
-    to_device,
-)
-from deepsynth.families.summarize.moe import counting_experts, usage_report
-from deepsynth.families.summarize.prepared import exported, read_samples
-from deepsynth.families.summarize.report import write_report
-from deepsynth.families.summarize.rescore import (
+from deepsynth.families.summarize.batches import PageCollator, generate, mean_loss
+from deepsynth.families.summarize.export import (
     check_same_loss,
     check_same_outputs,
     compare_outputs,
 )
-from deepsynth.families.summarize.summary_metrics import lead, score
+from deepsynth.families.summarize.job import SummarizeJob
+from deepsynth.families.summarize.metrics import lead, score
+from deepsynth.families.summarize.model import autocast, page_view
+from deepsynth.families.summarize.moe import counting_experts, usage_report
+from deepsynth.families.summarize.prepared import (
+    exported,
+    load_adapted,
+    load_start,
+    load_whole,
+    read_samples,
+    start_config,
+    to_device,
+)
+from deepsynth.families.summarize.report import write_report
+from deepsynth.families.summarize.samples import PageSamples
 from deepsynth.families.summarize.train import REFERENCE
-from deepsynth.families.summarize.vlm_data import PageCollator, PageSamples
-from deepsynth.families.summarize.vlm_model import autocast, page_view
-from deepsynth.families.summarize.vlm_trainer import generate, mean_loss
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
 from deepsynth.training.arguments import choose_precision

@@ -15,14 +15,13 @@ from deepsynth.checks import Finding, Severity
 from deepsynth.checks.budget import check_budget, probe
 from deepsynth.checks.learn import check_learning, overfit_one_batch
 from deepsynth.errors import ModelError
-from deepsynth.families.summarize.adapters import BASE_FILE, load_adapter
-from deepsynth.families.summarize.config import TrainerConfig
-from deepsynth.families.summarize.job import SummarizeJob
+from deepsynth.families.summarize.batches import PageCollator, batch_loss, loss_inputs
+from deepsynth.families.summarize.job import SummarizeJob, TrainerConfig
+from deepsynth.families.summarize.lora import BASE_FILE, load_adapter
+from deepsynth.families.summarize.model import autocast, load_model
 from deepsynth.families.summarize.recommend import expected_updates
-from deepsynth.families.summarize.vlm_data import PageCollator, PageSamples
-from deepsynth.families.summarize.vlm_model import autocast, load_model
-from deepsynth.families.summarize.vlm_session import Session, open_session
-from deepsynth.families.summarize.vlm_trainer import batch_loss, loss_inputs
+from deepsynth.families.summarize.samples import PageSamples
+from deepsynth.families.summarize.session import Session, open_session
 from deepsynth.run.run import Run
 
 _GATE_UPDATES = 80

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from deepsynth.errors import JobError
-from deepsynth.families.summarize.config import MoeSettings
+from deepsynth.families.summarize.job import MoeSettings
 
 
 def routers(model: Any) -> list[tuple[str, Any]]:

@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from deepsynth.errors import DataError
+from deepsynth.families.summarize.batches import PageCollator, generate
 from deepsynth.families.summarize.job import SummarizeJob
-from deepsynth.families.summarize.models import load_adapted, load_whole, start_config, to_device
-from deepsynth.families.summarize.prepared import exported
-from deepsynth.families.summarize.vlm_data import PageCollator, PageSamples
-from deepsynth.families.summarize.vlm_model import autocast, page_view
-from deepsynth.families.summarize.vlm_trainer import generate
+from deepsynth.families.summarize.model import autocast, page_view
+from deepsynth.families.summarize.prepared import (
+    exported,
+    load_adapted,
+    load_whole,
+    start_config,
+    to_device,
+)
+from deepsynth.families.summarize.samples import PageSamples
 from deepsynth.run.run import Run
 from deepsynth.training.arguments import choose_precision
 

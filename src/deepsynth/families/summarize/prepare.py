@@ -20,10 +20,10 @@ from deepsynth.data.neardup import near_duplicate_groups
 from deepsynth.data.splits import assign_splits, leaking_rows
 from deepsynth.errors import DataError
 from deepsynth.families.summarize.job import Data, SummarizeJob
+from deepsynth.families.summarize.model import scratch_folder
 from deepsynth.families.summarize.prepared import INDEX
+from deepsynth.families.summarize.samples import SPLITS, ShardRows, find_shards
 from deepsynth.families.summarize.sources import fetched_rows, is_pages
-from deepsynth.families.summarize.vlm_model import scratch_folder
-from deepsynth.families.summarize.vlm_shards import SPLITS, ShardRows, find_shards
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
 

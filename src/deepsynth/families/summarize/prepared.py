@@ -1,4 +1,4 @@
-"""What the steps of `summarize` share: the prepared samples and the model of a run."""
+"""What the steps of `summarize` share: the prepared samples and the models of a run."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Any
 
 from deepsynth import durable
 from deepsynth.errors import DataError, ModelError
-from deepsynth.families.summarize.job import SummarizeJob
-from deepsynth.families.summarize.vlm_data import PageSamples
-from deepsynth.families.summarize.vlm_shards import ShardRows
+from deepsynth.families.summarize.job import SummarizeJob, TrainerConfig
+from deepsynth.families.summarize.lora import load_adapter
+from deepsynth.families.summarize.model import load_model, load_processor
+from deepsynth.families.summarize.samples import PageSamples, ShardRows
+from deepsynth.families.summarize.session import base_of
 from deepsynth.run.run import Run
+from deepsynth.training.arguments import choose_precision
 
 INDEX = "samples.json"
 """In `data/`: files of the dataset and, by split, which rows are used."""
@@ -80,3 +83,53 @@ def _index(run: Run) -> dict[str, Any]:
     if index is None:
         raise DataError("the data of this run is not prepared.", where=run.path)
     return index
+
+
+def start_config(run: Run, step: str) -> TrainerConfig:
+    """The job's training settings with the model as it is found on this machine."""
+    job = run.job(SummarizeJob)
+    name = str(run.path / "base") if job.is_scratch else model_source(run, step)
+    return job.trainer_config(name)
+
+
+def load_start(run: Run, step: str) -> tuple[Any, Any]:
+    """Model and processor as they were before training: the baseline.
+
+    Starting from an earlier run, that run's adapter is part of it.
+    """
+    config = start_config(run, step)
+    base, adapter = base_of(config, run.path / "base", list)
+    model = _load(base, config)
+    if adapter is not None:
+        model = load_adapter(model, adapter)
+    processor = load_processor(base, config.model_revision, config.trust_remote_code)
+    return model.eval(), processor
+
+
+def load_adapted(run: Run, step: str, adapter: Path) -> tuple[Any, Any]:
+    """The base with the trained adapter on it, and the processor saved beside the adapter."""
+    config = start_config(run, step)
+    base, _ = base_of(config, run.path / "base", list)
+    return load_adapter(_load(base, config), adapter).eval(), load_processor(str(adapter))
+
+
+def load_whole(folder: Path, config: TrainerConfig) -> tuple[Any, Any]:
+    """A merged or fully trained model and its processor."""
+    precision = choose_precision(config.mixed_precision)
+    return load_model(str(folder), precision=precision).eval(), load_processor(str(folder))
+
+
+def to_device(model: Any) -> Any:
+    """The model on the GPU if there is one."""
+    import torch
+
+    return model.to("cuda") if torch.cuda.is_available() else model
+
+
+def _load(base: str, config: TrainerConfig) -> Any:
+    return load_model(
+        base,
+        precision=choose_precision(config.mixed_precision),
+        revision=config.model_revision,
+        trust_remote_code=config.trust_remote_code,
+    )

@@ -5,34 +5,20 @@ from __future__ import annotations
 import io
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from deepsynth.families.summarize.job import TrainerConfig
+from deepsynth.families.summarize.model import autocast
+from deepsynth.families.summarize.recommend import Speed, filled
+from deepsynth.families.summarize.samples import PageSamples
+from deepsynth.families.summarize.session import open_session
 
 _SIDE = 1024
 _SUMMARY = (
     "In the spring the ferry carries grain, letters and a few travellers across the river. " * 3
 )
 _STEPS = 3
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Seconds one sample of one page takes, measured.
-
-    Attributes:
-        encode: By the vision encoder, once; 0 where features are not cached.
-        train: Forward and backward, in each epoch.
-        device: `cpu` or `cuda`.
-    """
-
-    encode: float
-    train: float
-    device: str
-
-    def minutes(self, samples: int, epochs: float) -> float:
-        """A whole training, without its evaluations."""
-        return samples * (self.encode + epochs * self.train) / 60
 
 
 def measure_speed(model: str, samples: int) -> Speed:
@@ -48,12 +34,7 @@ def measure_speed(model: str, samples: int) -> Speed:
     import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from deepsynth.families.summarize.config import TrainerConfig
-    from deepsynth.families.summarize.recommend import filled
-    from deepsynth.families.summarize.vlm_data import PageSamples
-    from deepsynth.families.summarize.vlm_model import autocast
-    from deepsynth.families.summarize.vlm_session import open_session
-    from deepsynth.families.summarize.vlm_trainer import batch_loss
+    from deepsynth.families.summarize.batches import batch_loss
 
     disable_progress_bar()
     cuda = torch.cuda.is_available()

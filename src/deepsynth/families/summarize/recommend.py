@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepsynth.checks.ledger import Ledger, ledger
-from deepsynth.families.summarize.config import LoraSettings, TrainerConfig
+from deepsynth.families.summarize.job import LoraSettings, TrainerConfig
 from deepsynth.families.summarize.lora_presets import get_lora_preset
-from deepsynth.families.summarize.probe import Speed
 from deepsynth.job.job import Recommendation
 
 
@@ -41,6 +40,25 @@ class Size:
     max_epochs: int
     learning_rate: float
     why: str
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds one sample of one page takes, measured.
+
+    Attributes:
+        encode: By the vision encoder, once; 0 where features are not cached.
+        train: Forward and backward, in each epoch.
+        device: `cpu` or `cuda`.
+    """
+
+    encode: float
+    train: float
+    device: str
+
+    def minutes(self, samples: int, epochs: float) -> float:
+        """A whole training, without its evaluations."""
+        return samples * (self.encode + epochs * self.train) / 60
 
 
 SIZES = (

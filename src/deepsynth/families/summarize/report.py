@@ -12,9 +12,9 @@ from typing import Any
 
 from deepsynth import durable
 from deepsynth.families.summarize.job import SummarizeJob
+from deepsynth.families.summarize.metrics import rouge, words
 from deepsynth.families.summarize.prepared import rows_of
-from deepsynth.families.summarize.summary_metrics import rouge, words
-from deepsynth.families.summarize.vlm_data import Page, PageSamples, decode_page
+from deepsynth.families.summarize.samples import Page, PageSamples, decode_page
 from deepsynth.report import page as html
 from deepsynth.report.curve import Series, draw_curve
 from deepsynth.run.run import Run

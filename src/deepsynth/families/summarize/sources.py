@@ -11,6 +11,7 @@ from deepsynth import durable
 from deepsynth.errors import DataError, RequestError
 from deepsynth.families.summarize.job import Data
 from deepsynth.hub.load import at_revision
+from deepsynth.job.job import Recommendation
 from deepsynth.storage import local_path
 
 GENERATED = Path("datasets")
@@ -27,17 +28,15 @@ class Source:
         kind: `pages` (a generated dataset here), `texts` (to be drawn), or `hub`.
         place: Folder, file, or `USER/NAME@commit`.
         rows: Training rows, about.
-        sha256: Of the manifest of a dataset here, which holds the digests of its shards.
     """
 
     kind: Literal["pages", "texts", "hub"]
     place: str
     rows: int
-    sha256: str = ""
 
 
-def sources_of(data: Data) -> list[Source]:
-    """The datasets a job names, sized.
+def find_sources(data: Data) -> list[Source]:
+    """The datasets a job names, found and sized; this is what may ask the Hub.
 
     A name of `data.datasets` is first looked for among the datasets generated here, then on the
     Hub, under the prefix or one's own name; `all` is every one found in either place.
@@ -58,6 +57,33 @@ def sources_of(data: Data) -> list[Source]:
         else:
             found += [_on_hub(spec, data) for spec in _repositories(name, data)]
     return list({source.place: source for source in found}.values())
+
+
+def pinned(data: Data, sources: list[Source]) -> list[Recommendation]:
+    """What a run records of where its datasets were found, so that nobody looks again."""
+    if data.hub is not None:
+        commit = sources[0].place.rpartition("@")[2]
+        why = "the commit of the dataset when the run was made"
+        return [Recommendation("data.revision", commit, why, pins=True)]
+    if data.datasets is not None:
+        places = [source.place for source in sources]
+        if data.weights is not None and len(places) != len(data.weights):
+            raise RequestError(
+                f"these names mean {len(places)} datasets, and there are {len(data.weights)} "
+                "weights.",
+                where="data.weights",
+                hint=f"Found: {', '.join(places)}.",
+            )
+        why = "where each dataset was when the run was made"
+        return [Recommendation("data.datasets", places, why, pins=True)]
+    return []
+
+
+def pinned_places(data: Data) -> list[tuple[str, str]]:
+    """Place and sha256 of the manifest, if it is here, of each dataset of a job that is pinned."""
+    if data.hub is not None:
+        return [(at_revision(data.hub, data.revision), "")]
+    return [(name, _digest(Path(name))) for name in data.datasets or []]
 
 
 def fetched_rows(data: Data) -> dict[str, int]:
@@ -89,7 +115,7 @@ def is_pages(folder: Path) -> bool:
 
 
 def _local(path: Path, data: Data) -> Source:
-    from deepsynth.families.summarize.vlm_shards import ShardRows, find_shards
+    from deepsynth.families.summarize.samples import ShardRows, find_shards
 
     if not path.exists():
         beside = sorted(p.name for p in path.parent.glob("*")) if path.parent.is_dir() else []
@@ -99,15 +125,19 @@ def _local(path: Path, data: Data) -> Source:
             hint=f"Found beside it: {', '.join(beside[:8])}." if beside else None,
         )
     if is_pages(path):
-        manifest = path / "manifest.json"
-        digest = durable.sha256_file(manifest) if manifest.is_file() else ""
-        return Source("pages", str(path), len(ShardRows(find_shards(path)["train"])), digest)
+        return Source("pages", str(path), len(ShardRows(find_shards(path)["train"])))
     from deepsynth.data.opening import open_corpus
 
     corpus = open_corpus(str(path), text=data.text, summary=data.summary)
     if "train" not in corpus.splits:
         raise DataError("there is no training split.", where=path)
     return Source("texts", str(path), corpus.rows_in("train"))
+
+
+def _digest(folder: Path) -> str:
+    """sha256 of the manifest of a dataset here, which holds the digests of its shards."""
+    manifest = folder / "manifest.json"
+    return durable.sha256_file(manifest) if folder.is_absolute() and manifest.is_file() else ""
 
 
 def _spelled_out(data: Data) -> list[str]:

@@ -1,115 +1,73 @@
 """Step `train`: fine-tune on the training split, keep the best checkpoint.
 
 Writes `model/adapter` (or `model/merged` when every weight trains) and `training/`: the curve,
-what was decided, and the loss that later steps must find again in a fresh process.
+what was decided, and the loss that later steps must find again in a fresh process. On several GPUs
+one process trains on each.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from types import FrameType
-from typing import Any
-
-from transformers import PrinterCallback, TrainerCallback
 
 from deepsynth import durable
-from deepsynth.errors import Stopped
-from deepsynth.families.summarize.fit import fit, make_trainer
-from deepsynth.families.summarize.models import start_config
-from deepsynth.families.summarize.prepared import read_samples
-from deepsynth.families.summarize.vlm_session import open_session
-from deepsynth.families.summarize.vlm_trainer import mean_loss, world_size
+from deepsynth.families.summarize.batches import mean_loss
+from deepsynth.families.summarize.export import export_checkpoint
+from deepsynth.families.summarize.job import SummarizeJob
+from deepsynth.families.summarize.prepared import read_samples, start_config
+from deepsynth.families.summarize.session import open_session
+from deepsynth.families.summarize.trainer import make_trainer, training_figures
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
-from deepsynth.training.callbacks import CleanStop, RunCallback, StopSwitch
-from deepsynth.training.checkpoints import last_complete, updates_of
+from deepsynth.training.callbacks import StopSwitch
+from deepsynth.training.checkpoints import updates_of
+from deepsynth.training.fitting import fit_in_run, keep_curve
+from deepsynth.training.processes import (
+    SharedSwitch,
+    is_first,
+    is_one_of_several,
+    start_several,
+    world_size,
+)
 
 REFERENCE = "reference.json"
 """In `training/`: the loss of the exported weights, on which split and how many samples."""
 REFERENCE_SAMPLES = 32
 
 
-class SharedSwitch(StopSwitch):
-    """A switch that several processes press at the same update.
-
-    The signal reaches them one after the other; one that stopped an update before the rest would
-    leave these waiting for it.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._asked = False
-
-    def _press(self, number: int, frame: FrameType | None) -> None:
-        self._asked = True
-
-    def agree(self) -> None:
-        """Press it if any process was asked to stop; all of them must call this."""
-        import torch
-        import torch.distributed as group
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        asked = torch.tensor(int(self._asked), device=device)
-        group.all_reduce(asked, op=group.ReduceOp.MAX)
-        self.pressed = bool(asked)
-
-
-class AgreeOnStop(TrainerCallback):
-    """Comes before every callback that looks at the switch."""
-
-    def __init__(self, switch: SharedSwitch) -> None:
-        self._switch = switch
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """One number goes around."""
-        self._switch.agree()
-
-
 def main(run: Run) -> None:
     """Train the model of a run, from its last whole checkpoint if there is one."""
+    job = run.job(SummarizeJob)
+    if job.gpus > 1 and not is_one_of_several():
+        start_several("deepsynth.families.summarize.train", run, job.gpus)
+        return
     switch = SharedSwitch() if world_size() > 1 else StopSwitch()
     switch.install()
-    writes = os.environ.get("RANK", "0") == "0"
     samples = read_samples(run, "train", "train")
     held_out = read_samples(run, "train", "validation")
-    say: Callable[[str], None] = lambda line: None  # noqa: E731
-    if writes:
-        say = _teller(run)
-    work = run.work("train")
     session = open_session(
         start_config(run, "train"),
         samples,
         run.path / "base",
-        say=say,
+        say=_teller(run) if is_first() else lambda line: None,
         progress=lambda done, total: run.progress("train", done, total, "documents", "encoding"),
         more=(held_out,) if len(held_out) else (),
     )
-    callbacks: list[TrainerCallback] = []
-    if isinstance(switch, SharedSwitch):
-        callbacks.append(AgreeOnStop(switch))
-    callbacks.append(RunCallback(run, "train", switch) if writes else CleanStop(switch))
-    trainer = make_trainer(
-        session, samples, held_out if len(held_out) else None, work, callbacks=callbacks
+    trainer = make_trainer(session, samples, held_out if len(held_out) else None, run.work("train"))
+    checkpoint = fit_in_run(
+        run, trainer, switch, patience=session.config.patience or 0, title="ROUGE-L"
     )
-    trainer.remove_callback(PrinterCallback)
-    checkpoint = last_complete(work)
-    if writes:
-        run.rewind_metrics("train", updates_of(checkpoint) if checkpoint else -1)
-        if checkpoint:
-            run.event("resumed", step="train", update=updates_of(checkpoint))
-    target = run.path / "model" / ("adapter" if session.is_lora else "merged")
-    result = fit(session, trainer, work, target, resume=True, stopped=lambda: switch.pressed)
-    if result is None:
-        raise Stopped(f"stopped at update {trainer.state.global_step}; the checkpoint is saved.")
-    if not writes:
+    if not is_first():
         return
+    export_checkpoint(
+        session, checkpoint, run.path / "model" / ("adapter" if session.is_lora else "merged")
+    )
+    figures = training_figures(trainer, checkpoint)
     batch_size = session.config.batch_size or 1
-    if "eval_loss" in result.metrics:
+    if "eval_loss" in figures:
         reference = {
             "split": "validation",
             "samples": len(held_out),
-            "loss": result.metrics["eval_loss"],
+            "loss": figures["eval_loss"],
         }
     else:
         count = min(REFERENCE_SAMPLES, len(samples))
@@ -128,12 +86,11 @@ def main(run: Run) -> None:
             "preset": session.config.preset,
             "trainable": session.trainable.by_part | {"total": session.trainable.total},
             "decided": session.decided,
-            "best_update": updates_of(result.checkpoint),
-            **result.metrics,
+            "best_update": updates_of(checkpoint),
+            **figures,
         },
     )
-    curve = [m for m in run.metrics() if m["step"] == "train"]
-    durable.write_json(folder / "curve.json", [{k: m[k] for k in m if k != "time"} for m in curve])
+    keep_curve(run, folder)
 
 
 def _teller(run: Run) -> Callable[[str], None]:

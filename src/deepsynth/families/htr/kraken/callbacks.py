@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from deepsynth.errors import DeepSynthError
 from deepsynth.run.run import Run
+from deepsynth.training.divergence import diverged
 
 STEP = "train"
 _BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.SyncBatchNorm)
@@ -62,11 +62,7 @@ class Curve(Callback):
             values["loss"] = sum(self._losses) / len(self._losses)
             self._losses = []
         if "loss" in values and not math.isfinite(values["loss"]):
-            raise DeepSynthError(
-                "the loss is not a number any more: the training has diverged",
-                where=f"epoch {trainer.current_epoch + 1}",
-                hint="Use a smaller train.learning_rate, or some train.warmup_ratio.",
-            )
+            raise diverged(f"epoch {trainer.current_epoch + 1}", "step train")
         values["epoch"] = trainer.current_epoch + 1
         values["seconds"] = round(time.monotonic() - self._started, 1)
         self._run.metric(self._curve, trainer.global_step, values)

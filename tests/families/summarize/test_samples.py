@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from deepsynth.errors import DataError
-from deepsynth.families.summarize.vlm_data import IGNORED, PageCollator, PageSamples, decode_page
-from deepsynth.families.summarize.vlm_model import load_processor, page_view
-from deepsynth.families.summarize.vlm_shards import ShardRows, find_shards
+from deepsynth.families.summarize.batches import IGNORED, PageCollator
+from deepsynth.families.summarize.model import load_processor, page_view
+from deepsynth.families.summarize.samples import PageSamples, ShardRows, decode_page, find_shards
 from tests.support.pages import SUMMARIES, page, rows
 
 

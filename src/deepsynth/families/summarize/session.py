@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deepsynth import durable
 from deepsynth.errors import DataError, JobError, ModelError
-from deepsynth.families.summarize.adapters import base_fingerprint, load_adapter
-from deepsynth.families.summarize.config import TrainerConfig
-from deepsynth.families.summarize.lora import TrainableCount, count_trainable, place_lora
-from deepsynth.families.summarize.memory import memory_estimate, readable_size
-from deepsynth.families.summarize.moe import regularise
-from deepsynth.families.summarize.recommend import filled
-from deepsynth.families.summarize.tiny_model import SCRATCH_PREFIX
-from deepsynth.families.summarize.vlm_data import Page, PageCollator, PageSamples, bytes_fit
-from deepsynth.families.summarize.vlm_features import (
+from deepsynth.families.summarize.batches import PageCollator, bytes_fit
+from deepsynth.families.summarize.features import (
     FeatureStore,
     default_cache,
     encode_pages,
@@ -27,9 +20,19 @@ from deepsynth.families.summarize.vlm_features import (
     release_encoder,
     require_space,
 )
-from deepsynth.families.summarize.vlm_model import (
+from deepsynth.families.summarize.job import TrainerConfig
+from deepsynth.families.summarize.lora import (
+    TrainableCount,
+    base_fingerprint,
+    count_trainable,
+    load_adapter,
+    place_lora,
+)
+from deepsynth.families.summarize.memory import memory_estimate, readable_size
+from deepsynth.families.summarize.model import (
     PageView,
     autocast,
+    dtype_of,
     encoder_fingerprint,
     load_model,
     load_processor,
@@ -38,7 +41,12 @@ from deepsynth.families.summarize.vlm_model import (
     processor_fingerprint,
     scratch_folder,
 )
+from deepsynth.families.summarize.moe import regularise
+from deepsynth.families.summarize.recommend import filled
+from deepsynth.families.summarize.samples import Page, PageSamples
+from deepsynth.families.summarize.tiny_model import SCRATCH_PREFIX
 from deepsynth.training.arguments import Precision, choose_precision
+from deepsynth.training.processes import world_size
 
 Announce = Callable[[str], None]
 _PRECISIONS = {"bf16": "bfloat16", "fp16": "float16", "no": "32 bits"}
@@ -58,6 +66,7 @@ class Session:
         collator: Makes the batches of training.
         trainable: What trains.
         precision: What it computes in.
+        workers: Processes that prepare batches.
         decided: One line for each automatic choice, for people and `training_config.json`.
     """
 
@@ -71,7 +80,7 @@ class Session:
     trainable: TrainableCount
     precision: Precision
     workers: int
-    decided: list[str] = field(default_factory=list)
+    decided: list[str]
 
     @property
     def is_lora(self) -> bool:
@@ -102,11 +111,15 @@ def open_session(
     """
     from transformers import set_seed
 
-    from deepsynth.families.summarize.vlm_trainer import world_size
-
     if not len(samples):
         raise DataError("there is not one training sample.", where=samples.name)
     config = filled(config, len(samples), world_size())
+    if config.cache_features is True and config.lora.vision:
+        raise JobError(
+            "features cannot be cached while the vision tower trains.",
+            where="train.cache_features",
+            hint="Set it to false, or lora.vision: false.",
+        )
     precision = choose_precision(config.mixed_precision)
     base, start = base_of(config, scratch, samples.summaries)
     # A wrong kind of model is said as such, before its processor fails to be found.
@@ -124,50 +137,48 @@ def open_session(
     )
     if config.experts != "auto":
         model.set_experts_implementation(config.experts)
-    fingerprint = base_fingerprint(model, base)
-    encoder = encoder_fingerprint(model)
+    fingerprint, encoder = base_fingerprint(model, base), encoder_fingerprint(model)
     model = _with_trainable(model, config, start)
     regularise(model, config.moe)
     trainable = count_trainable(model)
-    say(str(trainable))
     first = _first_page(samples)
     view = page_view(processor, first.size, config.tiles)
-    collator = PageCollator(processor, view, config.prompt, config.max_target_tokens)
     width, height = view.page
-    decided = [
-        f"computed in {_PRECISIONS[precision]}",
-        f"one page of {width}x{height} px is {view.tokens} tokens",
-    ]
-    estimate = memory_estimate(model, config, view.tokens * len(samples[0].pages), precision)
+    decided: list[str] = []
+
+    def decide(line: str) -> None:
+        decided.append(line)
+        say(line)
+
+    say(str(trainable))
+    decide(f"computed in {_PRECISIONS[precision]}")
+    decide(f"one page of {width}x{height} px is {view.tokens} tokens")
     checkpointing = config.gradient_checkpointing
     if checkpointing == "auto":
+        estimate = memory_estimate(model, config, view.tokens * len(samples[0].pages), precision)
         checkpointing = estimate.exceeds_device()
-        decided.append(f"gradient checkpointing {'on' if checkpointing else 'off'}: {estimate}")
+        decide(f"gradient checkpointing {'on' if checkpointing else 'off'}: {estimate}")
     if checkpointing:
         _recompute_activations(plain_model(model))
-    if config.cache_features is True and config.lora.vision:
-        raise JobError(
-            "features cannot be cached while the vision tower trains.",
-            where="train.cache_features",
-            hint="Set it to false, or lora.vision: false.",
-        )
-    session = Session(
-        config, model, base, fingerprint, processor, view, collator, trainable, precision,
-        0, decided,
-    )  # fmt: skip
-    if config.cache_features is not False and not config.lora.vision:
+    collator = PageCollator(processor, view, config.prompt, config.max_target_tokens)
+    if _caches(model, config, decide):
         identity = (encoder, processor_fingerprint(processor, view), precision)
-        _cache_features(session, identity, (samples, *more), say, progress)
-        if collator.pages == "features" and lora and not keep_encoder:
+        hidden = plain_model(model).config.get_text_config().hidden_size
+        root = Path(config.cache_dir) if config.cache_dir else default_cache()
+        store = FeatureStore(root, identity, hidden, dtype_of(precision))
+        _fill(store, model, collator, config, precision, (samples, *more), say, progress)
+        collator = collator.taking("features", store)
+        if lora and not keep_encoder:
             freed = release_encoder(plain_model(model))
-            decided.append(f"vision encoder not kept in memory: {readable_size(freed)} less")
+            decide(f"vision encoder not kept in memory: {readable_size(freed)} less")
     elif config.uint8_pages and bytes_fit(processor, view, first):
-        collator.pages = "bytes"
-    decided.append(f"pages enter the batch as {collator.pages}")
-    session.workers = _workers(config, collator)
-    for line in decided:
-        say(line)
-    return session
+        collator = collator.taking("bytes")
+    decide(f"pages enter the batch as {collator.pages}")
+    workers = _workers(config, collator)
+    return Session(
+        config, model, base, fingerprint, processor, view, collator, trainable, precision,
+        workers, decided,
+    )  # fmt: skip
 
 
 def base_of(
@@ -217,32 +228,39 @@ def _with_trainable(model: Any, config: TrainerConfig, start: Path | None) -> An
     return model
 
 
-def _cache_features(
-    session: Session,
-    identity: tuple[str, ...],
+def _caches(model: Any, config: TrainerConfig, decide: Announce) -> bool:
+    """Whether pages are encoded once and their features kept."""
+    if config.cache_features is False or config.lora.vision:
+        return False
+    core = plain_model(model)
+    if hasattr(core, "get_image_features"):
+        return True
+    if config.cache_features is True:
+        raise JobError(
+            f"{type(core).__name__} does not hand out its image features.",
+            where="train.cache_features",
+            hint="Set it to false.",
+        )
+    decide("features not cached: the model does not hand them out")
+    return False
+
+
+def _fill(
+    store: FeatureStore,
+    model: Any,
+    collator: PageCollator,
+    config: TrainerConfig,
+    precision: Precision,
     sets: tuple[PageSamples, ...],
     say: Announce,
     progress: Callable[[int, int], None],
 ) -> None:
+    """Encode what the store lacks; from then on the samples hand out pages without bytes."""
     import torch
 
-    config, core = session.config, plain_model(session.model)
-    if not hasattr(core, "get_image_features"):
-        if config.cache_features is True:
-            raise JobError(
-                f"{type(core).__name__} does not hand out its image features.",
-                where="train.cache_features",
-                hint="Set it to false.",
-            )
-        session.decided.append("features not cached: the model does not hand them out")
-        return
+    core = plain_model(model)
     local = os.environ.get("LOCAL_RANK", "0")
     device = torch.device(f"cuda:{local}" if torch.cuda.is_available() else "cpu")
-    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16, "no": torch.float32}
-    dtype = dtypes[session.precision]
-
-    root = Path(config.cache_dir) if config.cache_dir else default_cache()
-    store = FeatureStore(root, identity, core.config.get_text_config().hidden_size, dtype)
     keys = {page.key for samples in sets for pages in samples.pages() for page in pages}
     total, before = sum(map(len, sets)), 0
     was_training = core.training
@@ -250,12 +268,12 @@ def _cache_features(
     # Processes that train together, or two runs at once, share a cache: one of them fills it.
     with store.alone():
         lacking = sum(key not in store for key in keys)
-        say(require_space(store, lacking, session.view.tokens, config.cache_max_gb))
+        say(require_space(store, lacking, collator.view.tokens, config.cache_max_gb))
         for samples in sets:
             encode_pages(
                 samples,
                 store,
-                page_encoder(core, session.collator, lambda: autocast(session.precision)),
+                page_encoder(core, collator, lambda: autocast(precision)),
                 # An attention map over 4,096 patches is 0.8 GB a page in 32 bits.
                 batch_size=8 if device.type == "cuda" else 1,
                 progress=lambda done, before=before: progress(before + done, total),
@@ -263,8 +281,6 @@ def _cache_features(
             samples.forget_bytes()
             before += len(samples)
     core.train(was_training)
-    session.collator.features = store
-    session.collator.pages = "features"
 
 
 def _recompute_activations(core: Any) -> None:

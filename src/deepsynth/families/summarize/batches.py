@@ -1,117 +1,23 @@
-"""Samples of pages with their summaries, and the collator that makes batches of them.
+"""Batches of samples, and what a model makes of them: a loss, summaries.
 
-A sample is a row of a generated dataset: `images` (its pages), `summary`, and whatever else. The
-prompt is the pages followed by the instruction; loss is computed on the summary alone.
+The prompt is the pages followed by the instruction; loss is computed on the summary alone.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from deepsynth.errors import DataError
-from deepsynth.families.summarize.vlm_model import PageView, image_token
+import torch
+
+from deepsynth.families.summarize.features import embed, plain_model
+from deepsynth.families.summarize.model import PageView, image_token
+from deepsynth.families.summarize.samples import Page, PageSamples, Sample, decode_page
 
 Pages = Literal["pixels", "bytes", "features"]
 IGNORED = -100
 """Label of a position that no loss is computed on."""
-
-
-@dataclass(frozen=True)
-class Page:
-    """A page: its identity, its size, its encoded bytes unless they are not needed, its row."""
-
-    key: str
-    size: tuple[int, int]
-    data: bytes = b""
-    where: str = ""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One document: pages and the summary to learn."""
-
-    index: int
-    pages: tuple[Page, ...]
-    summary: str
-
-
-class PageSamples:
-    """A torch-style dataset over rows with `images` and `summary`.
-
-    Args:
-        rows: Any sequence of mappings: `ShardRows`, a `datasets.Dataset`, a list of dicts.
-        name: What errors call it, usually the folder of the dataset.
-        limit: Use at most so many rows.
-    """
-
-    def __init__(self, rows: Any, name: str, limit: int | None = None) -> None:
-        self._rows = _without_decoding(rows)
-        self._count = len(rows) if limit is None else min(limit, len(rows))
-        self._pages: list[tuple[Page, ...]] | None = None
-        self._only_identity = False
-        self._summaries: list[str] | None = None
-        self.name = name
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> Sample:
-        if self._only_identity:
-            return Sample(index, self.pages()[index], self.summaries()[index])
-        return self.read(index)
-
-    def read(self, index: int) -> Sample:
-        """The sample with the bytes of its pages."""
-        row = self._rows[index]
-        pages = tuple(_page(image, self.where(index)) for image in _images(row))
-        return Sample(index, pages, row["summary"] or "")
-
-    def head(self, count: int) -> PageSamples:
-        """The first samples as samples of their own."""
-        return PageSamples(self._rows, self.name, min(count, self._count))
-
-    def row(self, index: int) -> Mapping[str, Any]:
-        """The whole row, pages included."""
-        return self._rows[index]
-
-    def where(self, index: int) -> str:
-        """How an error names the row."""
-        if hasattr(self._rows, "where"):
-            return self._rows.where(index)
-        return f"{self.name}, row {index}"
-
-    def summaries(self) -> list[str]:
-        """All summaries, without touching the pages."""
-        if self._summaries is None:
-            if hasattr(self._rows, "files"):
-                column = self._rows.column("summary")
-            elif hasattr(self._rows, "select_columns"):
-                column = self._rows.select_columns(["summary"])[:]["summary"]
-            else:
-                column = [self._rows[index]["summary"] for index in range(self._count)]
-            self._summaries = [text or "" for text in column[: self._count]]
-        return self._summaries
-
-    def pages(self) -> list[tuple[Page, ...]]:
-        """Identity and size of every page, without bytes; reads all of them the first time."""
-        if self._pages is None:
-            self._pages = [
-                tuple(Page(page.key, page.size) for page in self.read(index).pages)
-                for index in range(self._count)
-            ]
-        return self._pages
-
-    def forget_bytes(self) -> None:
-        """From now on hand out pages without bytes: their features are cached.
-
-        Reading a page of 60 kB for its identity alone would cost as much as its features.
-        """
-        self._only_identity = True
+MAX_NEW_TOKENS = 256
 
 
 class PageCollator:
@@ -144,6 +50,11 @@ class PageCollator:
         self.pages: Pages = pages
         self.features = features
         self._prompts: dict[tuple[tuple[int, int], ...], list[int]] = {}
+
+    def taking(self, pages: Pages, features: Any = None) -> PageCollator:
+        """The same, with pages entering the batch another way."""
+        made = (self.processor, self.view, self.prompt, self.max_target_tokens)
+        return PageCollator(*made, pages, features)
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """A training batch, with `labels` and `sample_index`."""
@@ -229,26 +140,6 @@ class PageCollator:
         return text.removeprefix(self.processor.tokenizer.bos_token or "")
 
 
-def decode_page(page: bytes, where: str | None = None) -> Any:
-    """The page as a PIL image.
-
-    Raises:
-        DataError: The bytes are no complete image.
-    """
-    from PIL import Image
-
-    try:
-        image = Image.open(io.BytesIO(page))
-        image.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(
-            f"a page is no readable image: {error}.",
-            where=where or f"page {hashlib.sha256(page).hexdigest()[:12]}",
-            hint="Find all of them: deepsynth check; then generate those shards again.",
-        ) from None
-    return image
-
-
 def bytes_fit(processor: Any, view: PageView, page: Page) -> bool:
     """Whether `normalise_pages` gives what the processor would: a grey page, exactly one view."""
     images = processor.image_processor
@@ -284,54 +175,109 @@ def _grey(page: Page) -> Any:
     return torch.from_numpy(np.array(decode_page(page.data, page.where), dtype=np.uint8))
 
 
-def _images(row: Mapping[str, Any]) -> Sequence[Any]:
-    images = row.get("images")
-    if images is None and row.get("image") is not None:
-        return [row["image"]]
-    return images or []
+def model_inputs(core: Any, batch: dict[str, Any], processor: Any) -> dict[str, Any]:
+    """What the model's forward or generate takes, from any kind of batch of the collator."""
+    fields = dict(batch)
+    if "page_features" in fields:
+        features, ids = fields.pop("page_features"), fields.pop("input_ids")
+        fields["inputs_embeds"] = embed(core, ids, features)
+    elif "page_bytes" in fields:
+        pages = fields.pop("page_bytes")
+        fields["pixel_values"] = normalise_pages(pages, processor, torch.float32)
+        fields["num_local_patches"] = [0] * len(pages)
+    return fields
 
 
-def _page(image: Any, where: str) -> Page:
-    from PIL import Image
+def label_inputs(labels: Any, target_only: bool) -> dict[str, Any]:
+    """`labels`, or with `target_only` also the positions whose logits the loss needs.
 
-    data = _encoded(image, where)
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            size = opened.size
-    except (OSError, SyntaxError, ValueError):
-        raise DataError(
-            "a page is no readable image.",
-            where=where,
-            hint="Find all of them: deepsynth check; then generate those shards again.",
-        ) from None
-    return Page(hashlib.sha256(data).hexdigest(), size, data, where)
-
-
-def _encoded(image: Any, where: str) -> bytes:
-    """The bytes of a page given as bytes, dict of `datasets`, path, or PIL image."""
-    if isinstance(image, bytes):
-        return image
-    if isinstance(image, Mapping):
-        if image.get("bytes"):
-            return image["bytes"]
-        image = image.get("path")
-    if isinstance(image, str | Path):
-        try:
-            return Path(image).read_bytes()
-        except OSError as error:
-            raise DataError(f"a page cannot be read: {error.strerror}.", where=where) from None
-    if image is None:
-        raise DataError("a page is missing.", where=where)
-    stream = io.BytesIO()
-    image.save(stream, format="PNG")
-    return stream.getvalue()
+    The head of DeepSeek-OCR-2 is 129,280 wide; with 257 tokens a page most of its output would be
+    computed to be ignored.
+    """
+    if not target_only:
+        return {"labels": labels}
+    shifted = torch.full_like(labels, IGNORED)
+    shifted[:, :-1] = labels[:, 1:]
+    columns = (shifted != IGNORED).any(dim=0).nonzero().squeeze(1)
+    return {
+        "labels": labels[:, columns],
+        "shift_labels": shifted[:, columns],
+        "logits_to_keep": columns,
+    }
 
 
-def _without_decoding(rows: Any) -> Any:
-    """A `datasets.Dataset` hands out pages as they are stored, so that each is decoded once."""
-    features = getattr(rows, "features", None)
-    if features is None or "images" not in features:
-        return rows
-    from datasets import Image, List
+@torch.no_grad()
+def mean_loss(
+    model: Any, collator: PageCollator, samples: PageSamples, count: int, batch_size: int
+) -> float:
+    """Loss on the first `count` samples, averaged as the Trainer's evaluation averages it."""
+    core = plain_model(model)
+    was_training = core.training
+    model.eval()
+    total = 0.0
+    for start in range(0, count, batch_size):
+        indices = range(start, min(start + batch_size, count))
+        batch = collator([samples[i] for i in indices])
+        batch = {name: value.to(core.device) for name, value in batch.items()}
+        total += float(batch_loss(model, batch, collator.processor)) * len(indices)
+    model.train(was_training)
+    return total / count
 
-    return rows.cast_column("images", List(Image(decode=False)))
+
+def batch_loss(model: Any, batch: dict[str, Any], processor: Any, target_only: bool = True) -> Any:
+    """Mean loss of a batch of the collator, by the same path as in training."""
+    return model(**loss_inputs(model, batch, processor, target_only)).loss
+
+
+def loss_inputs(
+    model: Any, batch: dict[str, Any], processor: Any, target_only: bool = True
+) -> dict[str, Any]:
+    """A batch of the collator as keyword arguments of the model's forward, labels included."""
+    fields = {k: v for k, v in batch.items() if k not in ("labels", "sample_index")}
+    fields = model_inputs(plain_model(model), fields, processor)
+    return fields | label_inputs(batch["labels"], target_only)
+
+
+@torch.no_grad()
+def generate(
+    model: Any,
+    collator: PageCollator,
+    samples: PageSamples,
+    indices: list[int],
+    *,
+    batch_size: int = 4,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[str]:
+    """Summaries of some samples, written greedily, in batches.
+
+    Args:
+        model: Base model or `PeftModel`.
+        collator: As in training.
+        samples: Their owner.
+        indices: Which.
+        batch_size: Samples at once.
+        max_new_tokens: Longest summary.
+        progress: Told how many are done.
+    """
+    core = plain_model(model)
+    tokenizer = collator.processor.tokenizer
+    was_training = core.training
+    model.eval()
+    texts: list[str] = []
+    for start in range(0, len(indices), batch_size):
+        batch = collator.prompts([samples[i] for i in indices[start : start + batch_size]])
+        batch = {k: v.to(core.device) if hasattr(v, "to") else v for k, v in batch.items()}
+        fields = model_inputs(core, batch, collator.processor)
+        written = core.generate(
+            **fields,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        if "input_ids" in fields:
+            written = written[:, fields["input_ids"].shape[1] :]
+        texts += tokenizer.batch_decode(written, skip_special_tokens=True)
+        progress(len(texts))
+    model.train(was_training)
+    return [text.strip() for text in texts]

@@ -22,7 +22,7 @@ from typing import Any
 from deepsynth import durable
 from deepsynth.errors import RequestError
 from deepsynth.families.summarize.memory import readable_size
-from deepsynth.families.summarize.vlm_data import Page, PageSamples, Sample
+from deepsynth.families.summarize.samples import Page, PageSamples, Sample
 
 _DATA, _INDEX, _LOCK = "features.bin", "index.jsonl", ".lock"
 _ELSEWHERE = "Set train.cache_features: false, or another train.cache_dir"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from deepsynth.families.summarize.summary_metrics import lead, repetition, rouge, score, words
+from deepsynth.families.summarize.metrics import lead, repetition, rouge, score, words
 
 # Figures of the package rouge_score 0.1.2, F-measures without stemming.
 REFERENCE = [

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepsynth.errors import ModelError
+from deepsynth.errors import JobError, ModelError
+from deepsynth.families.summarize.job import SummarizeJob
 from deepsynth.families.summarize.tiny_model import SCRATCH_MODELS, SCRATCH_PREFIX
 
 if TYPE_CHECKING:
@@ -35,6 +36,32 @@ class PageView:
     size: int
     tokens: int
     call: dict[str, Any] = field(default_factory=dict)
+
+
+def check_model_name(job: SummarizeJob) -> None:
+    """Refuse, before a run is made, what can be seen to be wrong from the name alone.
+
+    Raises:
+        ModelError: The model cannot be trained here.
+        JobError: Remote code is asked for without a full commit.
+    """
+    if job.is_scratch and job.model.removeprefix(SCRATCH_PREFIX) not in SCRATCH_MODELS:
+        known = ", ".join(SCRATCH_PREFIX + name for name in SCRATCH_MODELS)
+        raise ModelError("this cannot be made from scratch.", where=job.model, hint=f"Can: {known}")
+    name = job.model.lower().rstrip("/")
+    if name.endswith("deepseek-ocr") and not job.trust_remote_code:
+        raise ModelError(
+            "DeepSeek-OCR version 1 is not supported: it runs only by code of its own repository, "
+            "written for transformers 4.46.",
+            where=job.model,
+            hint="Use deepseek-community/DeepSeek-OCR-2, which transformers has natively.",
+        )
+    if job.trust_remote_code and len(job.revision or "") != 40:
+        raise JobError(
+            "trust_remote_code needs revision, a full 40-digit commit.",
+            where="trust_remote_code",
+            hint="Read that commit's code first: it runs with your rights.",
+        )
 
 
 def model_config(name: str, revision: str | None = None, trust_remote_code: bool = False) -> Any:
@@ -125,14 +152,13 @@ def load_model(
     from transformers import AutoModelForImageTextToText
 
     model_config(name, revision, trust_remote_code)
-    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16, "no": torch.float32}
     extra: dict[str, Any] = {}
     if quantize == "nf4":
         extra["quantization_config"] = _nf4(name)
     try:
         model = AutoModelForImageTextToText.from_pretrained(
             name,
-            dtype=torch.float32 if trains_fully else dtypes[precision],
+            dtype=torch.float32 if trains_fully else dtype_of(precision),
             revision=revision,
             trust_remote_code=trust_remote_code,
             **extra,
@@ -149,6 +175,13 @@ def load_model(
         raise
     calm_threads(model)
     return model
+
+
+def dtype_of(precision: Precision) -> Any:
+    """The torch dtype of a precision."""
+    import torch
+
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "no": torch.float32}[precision]
 
 
 def autocast(precision: Precision) -> Any:

@@ -6,8 +6,6 @@ checkpoints) is `transformers.Trainer` as it is.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,33 +13,18 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from deepsynth.errors import DeepSynthError
-from deepsynth.families.summarize.config import TrainerConfig
+from deepsynth.families.summarize.batches import PageCollator, batch_loss, generate, loss_inputs
+from deepsynth.families.summarize.features import plain_model
+from deepsynth.families.summarize.job import TrainerConfig
+from deepsynth.families.summarize.metrics import ROUGE, score
 from deepsynth.families.summarize.moe import collecting_router_logits, load_balancing_loss
-from deepsynth.families.summarize.summary_metrics import ROUGE, score
-from deepsynth.families.summarize.vlm_data import (
-    IGNORED,
-    PageCollator,
-    PageSamples,
-    normalise_pages,
-)
-from deepsynth.families.summarize.vlm_features import embed, plain_model
+from deepsynth.families.summarize.samples import PageSamples
+from deepsynth.families.summarize.session import Session
 from deepsynth.training.arguments import trainer_arguments
-from deepsynth.training.callbacks import wait_for_others
-from deepsynth.training.checkpoints import mark_complete
+from deepsynth.training.divergence import diverged
+from deepsynth.training.fitting import figures_at
+from deepsynth.training.processes import world_size
 from deepsynth.training.sampling import EpochSampler
-
-MAX_NEW_TOKENS = 256
-
-
-class MarkWhole(TrainerCallback):
-    """Marks each checkpoint as whole; for trainings outside a run."""
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called after everything of a checkpoint is written."""
-        wait_for_others()
-        if args.process_index == 0:
-            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 class VlmTrainer(Trainer):
@@ -55,7 +38,6 @@ class VlmTrainer(Trainer):
         eval_samples: What to validate on, or None.
         collator: Makes the batches.
         callbacks: Further callbacks.
-        eval_progress: Told how many summaries of an evaluation are written.
     """
 
     def __init__(
@@ -67,7 +49,6 @@ class VlmTrainer(Trainer):
         eval_samples: PageSamples | None,
         collator: PageCollator,
         callbacks: list[TrainerCallback] | None = None,
-        eval_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         super().__init__(
             model=model,
@@ -82,7 +63,6 @@ class VlmTrainer(Trainer):
         self.collator = collator
         self.samples = train_samples
         self._lengths: list[int] = []
-        self._eval_progress = eval_progress
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if not self._lengths:
@@ -145,7 +125,6 @@ class VlmTrainer(Trainer):
                 samples,
                 mine,
                 batch_size=self.args.per_device_eval_batch_size,
-                progress=lambda done: self._eval_progress(done, len(mine)),
             )
         pairs = gather_object(list(zip(mine, texts, strict=True)))
         return [text for _, text in sorted(pairs)]
@@ -158,120 +137,11 @@ class VlmTrainer(Trainer):
                 loss = batch_loss(model, batch, self.collator.processor)
             if not torch.isfinite(loss):
                 bad.append(index)
-        raise DeepSynthError(
-            f"the loss is not a number at update {self.state.global_step + 1}.",
-            where="; ".join(self.samples.where(index) for index in bad or indices),
-            hint="Look at that page and its summary; if they are sound, lower train.learning_rate "
-            "or train in bf16 instead of fp16. The last good checkpoint is kept.",
+        raise diverged(
+            f"update {self.state.global_step + 1}",
+            "; ".join(self.samples.where(index) for index in bad or indices),
+            "Look at that page and its summary first.",
         )
-
-
-def model_inputs(core: Any, batch: dict[str, Any], processor: Any) -> dict[str, Any]:
-    """What the model's forward or generate takes, from any kind of batch of the collator."""
-    fields = dict(batch)
-    if "page_features" in fields:
-        features, ids = fields.pop("page_features"), fields.pop("input_ids")
-        fields["inputs_embeds"] = embed(core, ids, features)
-    elif "page_bytes" in fields:
-        pages = fields.pop("page_bytes")
-        fields["pixel_values"] = normalise_pages(pages, processor, torch.float32)
-        fields["num_local_patches"] = [0] * len(pages)
-    return fields
-
-
-def label_inputs(labels: Any, target_only: bool) -> dict[str, Any]:
-    """`labels`, or with `target_only` also the positions whose logits the loss needs.
-
-    The head of DeepSeek-OCR-2 is 129,280 wide; with 257 tokens a page most of its output would be
-    computed to be ignored.
-    """
-    if not target_only:
-        return {"labels": labels}
-    shifted = torch.full_like(labels, IGNORED)
-    shifted[:, :-1] = labels[:, 1:]
-    columns = (shifted != IGNORED).any(dim=0).nonzero().squeeze(1)
-    return {
-        "labels": labels[:, columns],
-        "shift_labels": shifted[:, columns],
-        "logits_to_keep": columns,
-    }
-
-
-@torch.no_grad()
-def mean_loss(
-    model: Any, collator: PageCollator, samples: PageSamples, count: int, batch_size: int
-) -> float:
-    """Loss on the first `count` samples, averaged as the Trainer's evaluation averages it."""
-    core = plain_model(model)
-    was_training = core.training
-    model.eval()
-    total = 0.0
-    for start in range(0, count, batch_size):
-        indices = range(start, min(start + batch_size, count))
-        batch = collator([samples[i] for i in indices])
-        batch = {name: value.to(core.device) for name, value in batch.items()}
-        total += float(batch_loss(model, batch, collator.processor)) * len(indices)
-    model.train(was_training)
-    return total / count
-
-
-def batch_loss(model: Any, batch: dict[str, Any], processor: Any, target_only: bool = True) -> Any:
-    """Mean loss of a batch of the collator, by the same path as in training."""
-    return model(**loss_inputs(model, batch, processor, target_only)).loss
-
-
-def loss_inputs(
-    model: Any, batch: dict[str, Any], processor: Any, target_only: bool = True
-) -> dict[str, Any]:
-    """A batch of the collator as keyword arguments of the model's forward, labels included."""
-    fields = {k: v for k, v in batch.items() if k not in ("labels", "sample_index")}
-    fields = model_inputs(plain_model(model), fields, processor)
-    return fields | label_inputs(batch["labels"], target_only)
-
-
-@torch.no_grad()
-def generate(
-    model: Any,
-    collator: PageCollator,
-    samples: PageSamples,
-    indices: list[int],
-    *,
-    batch_size: int = 4,
-    max_new_tokens: int = MAX_NEW_TOKENS,
-    progress: Callable[[int], None] = lambda done: None,
-) -> list[str]:
-    """Summaries of some samples, written greedily, in batches.
-
-    Args:
-        model: Base model or `PeftModel`.
-        collator: As in training.
-        samples: Their owner.
-        indices: Which.
-        batch_size: Samples at once.
-        max_new_tokens: Longest summary.
-        progress: Told how many are done.
-    """
-    core = plain_model(model)
-    tokenizer = collator.processor.tokenizer
-    was_training = core.training
-    model.eval()
-    texts: list[str] = []
-    for start in range(0, len(indices), batch_size):
-        batch = collator.prompts([samples[i] for i in indices[start : start + batch_size]])
-        batch = {k: v.to(core.device) if hasattr(v, "to") else v for k, v in batch.items()}
-        fields = model_inputs(core, batch, collator.processor)
-        written = core.generate(
-            **fields,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        if "input_ids" in fields:
-            written = written[:, fields["input_ids"].shape[1] :]
-        texts += tokenizer.batch_decode(written, skip_special_tokens=True)
-        progress(len(texts))
-    model.train(was_training)
-    return [text.strip() for text in texts]
 
 
 def training_arguments(
@@ -309,6 +179,30 @@ def training_arguments(
     return arguments
 
 
-def world_size() -> int:
-    """Processes that train together, as torchrun says."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+def make_trainer(
+    session: Session, samples: PageSamples, held_out: PageSamples | None, folder: Path
+) -> VlmTrainer:
+    """The Trainer of a session; checkpoints go to `folder`."""
+    arguments = training_arguments(
+        session.config,
+        folder,
+        len(samples),
+        validates=held_out is not None,
+        workers=session.workers,
+    )
+    return VlmTrainer(
+        session.model,
+        arguments,
+        session.config,
+        samples,
+        held_out,
+        session.collator,
+    )
+
+
+def training_figures(trainer: VlmTrainer, checkpoint: Path) -> dict[str, float]:
+    """Evaluation figures of a checkpoint, with `updates` and the last `train_loss`."""
+    history = trainer.state.log_history
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    figures = figures_at(history, checkpoint)
+    return figures | {"updates": trainer.state.global_step, "train_loss": losses[-1]}

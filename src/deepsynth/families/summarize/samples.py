@@ -1,0 +1,314 @@
+"""The rows of a dataset, read where they lie, as samples: pages with their summary.
+
+`datasets.load_dataset` would first write every page a second time as Arrow. Shards hold a hundred
+rows in a row group; a group is read when one of its rows is wanted, and a few stay in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepsynth.errors import DataError
+
+SPLITS = ("train", "validation", "test")
+_KEPT_GROUPS = 8
+_SPLIT = re.compile(r"^(train|validation|valid|val|dev|test)(?=[-_.0-9]|$)")
+_NEEDED = ("images", "summary")
+
+
+def find_shards(folder: Path) -> dict[str, list[Path]]:
+    """Parquet files of each split of a dataset folder, by the beginning of their names.
+
+    Raises:
+        DataError: There is none, or no file says that it is for training.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("*.parquet")):
+        match = _SPLIT.match(path.name)
+        if match and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            name = {"valid": "validation", "val": "validation", "dev": "validation"}.get(
+                match[1], match[1]
+            )
+            found.setdefault(name, []).append(path)
+    if "train" not in found:
+        held = ", ".join(found) or "no shard"
+        raise DataError(
+            f"the dataset has no training split (found: {held}).",
+            where=folder,
+            hint="Make one: deepsynth generate",
+        )
+    return {name: found[name] for name in SPLITS if name in found}
+
+
+class ShardRows:
+    """The rows of several shards, as one sequence of dictionaries.
+
+    Args:
+        files: Shards in order.
+        rows: Only these rows, by their position in all files; None: all.
+    """
+
+    def __init__(self, files: Sequence[Path], rows: Sequence[int] | None = None) -> None:
+        self.files = list(files)
+        self._starts: list[tuple[int, int, int]] = []
+        total = 0
+        for number, path in enumerate(self.files):
+            metadata = _open(path).metadata
+            for group in range(metadata.num_row_groups):
+                self._starts.append((total, number, group))
+                total += metadata.row_group(group).num_rows
+        self._firsts = [start for start, _, _ in self._starts]
+        self._rows = list(range(total)) if rows is None else list(rows)
+        self._process = 0
+        self._opened: dict[int, Any] = {}
+        self._groups: OrderedDict[int, list[dict[str, Any]]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """The row, its images as `datasets` stores them: `{"bytes": ..., "path": None}`."""
+        row = self._rows[index]
+        place = bisect_right(self._firsts, row) - 1
+        start = self._firsts[place]
+        return self._group(place)[row - start]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_opened": {}, "_groups": OrderedDict()}
+
+    def where(self, index: int) -> str:
+        """File and row, as an error names them."""
+        row = self._rows[index]
+        _, number, _ = self._starts[bisect_right(self._firsts, row) - 1]
+        first = next(s for s, n, _ in self._starts if n == number)
+        return f"{self.files[number].name}, row {row - first}"
+
+    def column(self, name: str) -> list[Any]:
+        """One column of all rows, without reading the pages."""
+        values: list[Any] = []
+        for path in self.files:
+            file = _open(path)
+            if name not in file.schema_arrow.names:
+                raise DataError(f"there is no column {name!r}.", where=path)
+            values += file.read(columns=[name]).column(name).to_pylist()
+        return [values[row] for row in self._rows]
+
+    def _group(self, place: int) -> list[dict[str, Any]]:
+        if self._process != os.getpid():
+            # A worker must not share file positions with its parent.
+            self._process = os.getpid()
+            self._opened, self._groups = {}, OrderedDict()
+        if place not in self._groups:
+            _, number, group = self._starts[place]
+            if number not in self._opened:
+                self._opened[number] = _open(self.files[number])
+            try:
+                table = self._opened[number].read_row_group(group)
+            except (OSError, ValueError) as error:
+                raise DataError(
+                    f"the shard is damaged: {error}.",
+                    where=self.files[number],
+                    hint="Delete it and generate again; only what is missing is made.",
+                ) from None
+            self._groups[place] = table.to_pylist()
+            if len(self._groups) > _KEPT_GROUPS:
+                self._groups.popitem(last=False)
+        self._groups.move_to_end(place)
+        return self._groups[place]
+
+
+def _open(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path, memory_map=True)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(
+            f"this is no whole parquet file: {str(error).splitlines()[0]}.",
+            where=path,
+            hint="Delete it and generate again; only what is missing is made.",
+        ) from None
+    missing = [name for name in _NEEDED if name not in file.schema_arrow.names]
+    if missing:
+        raise DataError(
+            f"the dataset has no column {missing[0]!r}.",
+            where=path,
+            hint=f"Columns there: {', '.join(file.schema_arrow.names)}.",
+        )
+    return file
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page: its identity, its size, its encoded bytes unless they are not needed, its row."""
+
+    key: str
+    size: tuple[int, int]
+    data: bytes = b""
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One document: pages and the summary to learn."""
+
+    index: int
+    pages: tuple[Page, ...]
+    summary: str
+
+
+class PageSamples:
+    """A torch-style dataset over rows with `images` and `summary`.
+
+    Args:
+        rows: Any sequence of mappings: `ShardRows`, a `datasets.Dataset`, a list of dicts.
+        name: What errors call it, usually the folder of the dataset.
+        limit: Use at most so many rows.
+    """
+
+    def __init__(self, rows: Any, name: str, limit: int | None = None) -> None:
+        self._rows = _without_decoding(rows)
+        self._count = len(rows) if limit is None else min(limit, len(rows))
+        self._pages: list[tuple[Page, ...]] | None = None
+        self._only_identity = False
+        self._summaries: list[str] | None = None
+        self.name = name
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Sample:
+        if self._only_identity:
+            return Sample(index, self.pages()[index], self.summaries()[index])
+        return self.read(index)
+
+    def read(self, index: int) -> Sample:
+        """The sample with the bytes of its pages."""
+        row = self._rows[index]
+        pages = tuple(_page(image, self.where(index)) for image in _images(row))
+        return Sample(index, pages, row["summary"] or "")
+
+    def head(self, count: int) -> PageSamples:
+        """The first samples as samples of their own."""
+        return PageSamples(self._rows, self.name, min(count, self._count))
+
+    def row(self, index: int) -> Mapping[str, Any]:
+        """The whole row, pages included."""
+        return self._rows[index]
+
+    def where(self, index: int) -> str:
+        """How an error names the row."""
+        if hasattr(self._rows, "where"):
+            return self._rows.where(index)
+        return f"{self.name}, row {index}"
+
+    def summaries(self) -> list[str]:
+        """All summaries, without touching the pages."""
+        if self._summaries is None:
+            if hasattr(self._rows, "files"):
+                column = self._rows.column("summary")
+            elif hasattr(self._rows, "select_columns"):
+                column = self._rows.select_columns(["summary"])[:]["summary"]
+            else:
+                column = [self._rows[index]["summary"] for index in range(self._count)]
+            self._summaries = [text or "" for text in column[: self._count]]
+        return self._summaries
+
+    def pages(self) -> list[tuple[Page, ...]]:
+        """Identity and size of every page, without bytes; reads all of them the first time."""
+        if self._pages is None:
+            self._pages = [
+                tuple(Page(page.key, page.size) for page in self.read(index).pages)
+                for index in range(self._count)
+            ]
+        return self._pages
+
+    def forget_bytes(self) -> None:
+        """From now on hand out pages without bytes: their features are cached.
+
+        Reading a page of 60 kB for its identity alone would cost as much as its features.
+        """
+        self._only_identity = True
+
+
+def decode_page(page: bytes, where: str | None = None) -> Any:
+    """The page as a PIL image.
+
+    Raises:
+        DataError: The bytes are no complete image.
+    """
+    from PIL import Image
+
+    try:
+        image = Image.open(io.BytesIO(page))
+        image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(
+            f"a page is no readable image: {error}.",
+            where=where or f"page {hashlib.sha256(page).hexdigest()[:12]}",
+            hint="Find all of them: deepsynth check; then generate those shards again.",
+        ) from None
+    return image
+
+
+def _images(row: Mapping[str, Any]) -> Sequence[Any]:
+    images = row.get("images")
+    if images is None and row.get("image") is not None:
+        return [row["image"]]
+    return images or []
+
+
+def _page(image: Any, where: str) -> Page:
+    from PIL import Image
+
+    data = _encoded(image, where)
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            size = opened.size
+    except (OSError, SyntaxError, ValueError):
+        raise DataError(
+            "a page is no readable image.",
+            where=where,
+            hint="Find all of them: deepsynth check; then generate those shards again.",
+        ) from None
+    return Page(hashlib.sha256(data).hexdigest(), size, data, where)
+
+
+def _encoded(image: Any, where: str) -> bytes:
+    """The bytes of a page given as bytes, dict of `datasets`, path, or PIL image."""
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, Mapping):
+        if image.get("bytes"):
+            return image["bytes"]
+        image = image.get("path")
+    if isinstance(image, str | Path):
+        try:
+            return Path(image).read_bytes()
+        except OSError as error:
+            raise DataError(f"a page cannot be read: {error.strerror}.", where=where) from None
+    if image is None:
+        raise DataError("a page is missing.", where=where)
+    stream = io.BytesIO()
+    image.save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _without_decoding(rows: Any) -> Any:
+    """A `datasets.Dataset` hands out pages as they are stored, so that each is decoded once."""
+    features = getattr(rows, "features", None)
+    if features is None or "images" not in features:
+        return rows
+    from datasets import Image, List
+
+    return rows.cast_column("images", List(Image(decode=False)))
