@@ -135,13 +135,9 @@ def test_every_step_is_a_plain_command_line(name: str, tmp_path: Path) -> None:
     for step in run.plan.steps:
         for index in range(step.array):
             argv = [part.format(run=run.path, index=index, python="{python}") for part in step.argv]
-            done = subprocess.run(
-                get_environment(step.environment).command(argv),
-                env=tickets.environment(),
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            python, option, *module = get_environment(step.environment).command(argv)
+            assert (python, option) == (sys.executable, "-m")
+            done = tickets.run_module(*module)
             assert done.returncode == 0, done.stderr
             for output in step.outputs:
                 assert (run.path / output.format(index=index)).exists(), output

@@ -75,14 +75,16 @@ def write_job(folder: Path, changes: dict[str, Any] | None = None) -> Path:
     return path
 
 
-def deepsynth(
-    *arguments: object,
-    env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
-    timeout: float = 240,
+def deepsynth(*arguments: object, **how: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user does, and wait for it; `how` is that of `start`."""
+    return run_module("deepsynth.cli", *arguments, **how)
+
+
+def run_module(
+    module: str, *arguments: object, timeout: float = 240, **how: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user does, and wait for it."""
-    process = start(*arguments, env=env, cwd=cwd)
+    """Run `python -m MODULE ARGUMENTS`, and wait for it; `how` is that of `start`."""
+    process = start(*arguments, module=module, **how)
     try:
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -94,7 +96,10 @@ def deepsynth(
 
 
 def start(
-    *arguments: object, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    *arguments: object,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    module: str = "deepsynth.cli",
 ) -> Command | subprocess.Popen[str]:
     """Start the command line in a process group of its own, as a terminal does.
 
@@ -103,10 +108,10 @@ def start(
     words = [str(argument) for argument in arguments]
     env = environment() if env is None else env
     try:
-        return Command(words, env, cwd)
+        return Command(words, env, cwd, module)
     except NotWarm:
         return subprocess.Popen(
-            [sys.executable, "-m", "deepsynth.cli", *words],
+            [sys.executable, "-m", module, *words],
             env=dict(env),
             cwd=cwd,
             stdout=subprocess.PIPE,

@@ -24,7 +24,7 @@ class Command:
     """A command line that runs, and what it prints: what tests use of `subprocess.Popen[str]`.
 
     Args:
-        arguments: Of `deepsynth`.
+        arguments: Of the module.
         env: All its variables.
         cwd: Where it runs.
 
@@ -32,13 +32,19 @@ class Command:
         NotWarm: Its variables are others than those of the warm process.
     """
 
-    def __init__(self, arguments: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> None:
-        self.args = ["deepsynth", *arguments]
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path | None,
+        module: str = "deepsynth.cli",
+    ) -> None:
+        self.args = [module, *arguments]
         self._out = tempfile.TemporaryFile()  # noqa: SIM115
         self._err = tempfile.TemporaryFile()  # noqa: SIM115
         try:
             self._process = _shared().start(
-                "deepsynth.cli",
+                module,
                 arguments,
                 environment=_kept(env),
                 stdout=self._out.fileno(),

@@ -147,7 +147,6 @@ SLOW = (ragged, not_a_classifier)
     ],
 )
 def test_bad_input(
-    command: Command,
     tmp_path: Path,
     make: Callable[[Path], None],
     where: str,
@@ -157,15 +156,15 @@ def test_bad_input(
     folder = tmp_path / "job"
     folder.mkdir()
     make(folder)
-    answer = command(
+    done = deepsynth(
         "train", folder / "job.yaml", "--runs", tmp_path / "runs", "--name", "a", "--quiet"
     )
-    assert answer.code == 2
-    first = answer.err.splitlines()[0]
+    assert done.returncode == 2
+    first = done.stderr.splitlines()[0]
     assert where in first
     assert what in first
-    assert hint in answer.err
-    assert "Traceback" not in answer.out + answer.err
+    assert hint in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
     run = tmp_path / "runs" / "a"
     assert not (run / "model").exists()
     assert not (run / "metrics.json").exists()
@@ -176,24 +175,21 @@ def test_bad_input(
 
 
 @pytest.mark.slow
-def test_fp16_without_a_gpu_is_refused_not_ignored(command: Command, tmp_path: Path) -> None:
+def test_fp16_without_a_gpu_is_refused_not_ignored(tmp_path: Path) -> None:
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     fp16(tmp_path)
-    answer = command("run", tmp_path / "job.yaml", "--runs", tmp_path, "--name", "a", "--quiet")
-    assert answer.code == 2
-    assert "train.mixed_precision: fp16 needs a GPU" in answer.err
+    done = deepsynth("run", tmp_path / "job.yaml", "--runs", tmp_path, "--name", "a", "--quiet")
+    assert done.returncode == 2
+    assert "train.mixed_precision: fp16 needs a GPU" in done.stderr
 
 
 @pytest.mark.slow
 def test_a_model_of_the_hub_that_cannot_be_had(tmp_path: Path) -> None:
     write_job(tmp_path, {"model": "nobody/nothing"})
-    done = deepsynth(
-        "run", tmp_path / "job.yaml", "--runs", tmp_path, "--name", "a", "--quiet",
-        env=environment(HF_HOME=str(tmp_path / "hub")),
-    )  # fmt: skip
+    done = deepsynth("run", tmp_path / "job.yaml", "--runs", tmp_path, "--name", "a", "--quiet")
     assert done.returncode == 2
     assert "nobody/nothing" in done.stderr.splitlines()[0]
     assert "HF_HUB_OFFLINE" in done.stderr

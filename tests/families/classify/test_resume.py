@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from deepsynth.run.status import run_state
 from tests.support.tickets import (
     curve,
     deepsynth,
-    environment,
     kinds,
+    run_module,
     start,
     wait_until,
     write_job,
@@ -177,13 +176,7 @@ def tamper(run: Path) -> None:
 
 def test_a_model_that_scores_otherwise_after_loading_fails_the_step(copied: Path) -> None:
     tamper(copied)
-    done = subprocess.run(
-        [sys.executable, "-m", "deepsynth.run.step", str(copied), "evaluate"],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_module("deepsynth.run.step", copied, "evaluate")
     assert done.returncode == 1
     assert "the exported model is not the trained one: accuracy" in done.stderr
     assert "Do not use this model" in done.stderr
