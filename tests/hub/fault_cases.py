@@ -27,7 +27,7 @@ class Case:
         fault: What the stand-in does to them.
         says: Regular expression of the message; SUCCEEDS when there must be none.
         options: Arguments of `publish` or `load`.
-        slow: The client's own waits make it take many seconds.
+        thorough: Over these transports it is tried by `make test-all` only.
         transports: Where it applies.
     """
 
@@ -36,12 +36,8 @@ class Case:
     fault: dict[str, Any]
     says: str = SUCCEEDS
     options: dict[str, Any] = field(default_factory=dict[str, Any])
-    slow: tuple[str, ...] = ()
+    thorough: tuple[str, ...] = ("xet",)
     transports: tuple[str, ...] = ("lfs", "xet")
-
-    def is_slow(self, transport: str) -> bool:
-        """Left out of the quick run: long waits, or a fault that does not depend on transport."""
-        return transport in self.slow or (transport == "xet" and isinstance(self.match, str))
 
     def pattern(self, transport: str) -> str:
         """The stand-in's `match` for one transport."""
@@ -62,7 +58,7 @@ PUBLISH = (
     Case("429 twice, Retry-After 1 s", COMMIT, RETRY_AFTER),
     Case("429, Retry-After 1 h", COMMIT, HOUR, r"limits how often.*in 3600 s"),
     Case("500 once on the commit", COMMIT, {"status": 500}),
-    Case("503 once on the storage", STORE, {"status": 503}),
+    Case("503 once on the storage", STORE, {"status": 503}, thorough=()),
     Case(
         "500 forever on the commit",
         COMMIT,
@@ -75,13 +71,14 @@ PUBLISH = (
         {"status": 500, "times": FOREVER},
         r"kept answering 500",
         ONCE,
-        slow=("lfs",),  # the client itself tries five times, for 23 s
+        thorough=("lfs",),  # the client itself tries five times, for 23 s
     ),
     Case("reset before the body", STORE, {"drop": "rst"}),
     Case(
         "reset in the middle of the body",
         STORE,
         {"drop": "rst", "upload": True, "after_bytes": 20_000},
+        thorough=(),
     ),
     Case("reset after the body", STORE, {"drop": "rst", "lost_response": True}),
     Case("commit made, answer lost (reset)", COMMIT, {"drop": "rst", "lost_response": True}),
@@ -103,7 +100,7 @@ LOAD = (
     Case("429 twice, Retry-After 1 s", INFO, RETRY_AFTER),
     Case("429, Retry-After 1 h", INFO, HOUR, r"limits how often.*in 3600 s"),
     Case("500 once", INFO, {"status": 500}),
-    Case("503 once on the storage", FETCH, {"status": 503}),
+    Case("503 once on the storage", FETCH, {"status": 503}, thorough=()),
     Case(
         "500 forever",
         INFO,
@@ -127,7 +124,7 @@ LOAD = (
         r"nothing moved for 4 s",
         {"stall_seconds": 4.0},
     ),
-    Case("one flipped bit, once", FETCH, {"corrupt": True}),
+    Case("one flipped bit, once", FETCH, {"corrupt": True}, thorough=()),
     Case(
         "one flipped bit, always",
         FETCH,

@@ -28,7 +28,7 @@ def other_client():
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.timeout(900)
 def test_the_other_client_passes_the_same_tests(other_client):
     if importlib.metadata.version("huggingface_hub") == OTHER:
@@ -40,7 +40,7 @@ def test_the_other_client_passes_the_same_tests(other_client):
     )
     assert run.stdout.strip() == OTHER
     tests = [str(HERE / name) for name in TESTS]
-    options = ["-q", "-m", "not slow", "-k", SELECTED, "-p", "no:cacheprovider", "--tb=short"]
+    options = ["-q", "-m", "", "-k", SELECTED, "-p", "no:cacheprovider", "--tb=short"]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *tests],
         env=environment,

@@ -41,7 +41,7 @@ def cases(table):
             case,
             transport,
             id=f"{case.name}-{transport}",
-            marks=[pytest.mark.slow] if case.is_slow(transport) else [],
+            marks=[pytest.mark.thorough] if transport in case.thorough else [],
         )
         for case in table
         for transport in case.transports
