@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownOptionError
 from rich.console import Console
 
 from deepsynth import __version__
@@ -69,6 +69,9 @@ def every_verb() -> list[Verb]:
     return [*ours, *brought]
 
 
+_LISTED = "deepsynth --help lists the verbs and options."
+
+
 def build_app(*, listed: bool = False) -> App:
     """The command line; `listed` where only the list of verbs is wanted, which loads none."""
     app = App(
@@ -106,8 +109,10 @@ def run_command(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except DeepSynthError as error:
         return _tell(str(error), error.exit_code)
+    except UnknownOptionError as error:
+        return _tell(_instead(error) or f"{error}\n  {_LISTED}", EXIT_REQUEST)
     except CycloptsError as error:
-        return _tell(f"{error}\n  deepsynth --help lists the verbs and options.", EXIT_REQUEST)
+        return _tell(f"{error}\n  {_LISTED}", EXIT_REQUEST)
     except KeyboardInterrupt:
         return _tell("stopped.", EXIT_STOPPED)
     except BrokenPipeError:
@@ -123,6 +128,19 @@ def run_command(arguments: Sequence[str]) -> int:
             EXIT_REQUEST,
         )
     return result if isinstance(result, int) else 0
+
+
+def _instead(error: UnknownOptionError) -> str | None:
+    """What to say of an option that another program calls so; None of any other."""
+    from deepsynth.training.settings import TrainingSettings
+
+    option = error.token.keyword or error.token.value
+    name = option.removeprefix("--").partition("=")[0].replace("-", "_")
+    setting, _, value = TrainingSettings.elsewhere.get(name, "").partition(":")
+    if not setting:
+        return None
+    meant = f"--{setting.replace('_', '-')}{value}, or the setting train.{setting}"
+    return f"Unknown option: {option}.\n  Did you mean {meant}?"
 
 
 def _tell(message: str, code: int) -> int:

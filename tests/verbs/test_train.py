@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,31 @@ def test_what_cannot_be_meant_is_refused(
 ) -> None:
     assert run_command(line) == 2
     assert words in capsys.readouterr().err
+
+
+def test_the_words_of_training_are_flags_under_their_earlier_names_too(
+    begun: dict[str, Any], tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text("family: classify\ndata: tickets.csv\nmodel: scratch:tiny\n")
+    flags = ("--num-epochs", 3, "--early-stopping-patience", 2, "--evaluations", 4)
+    assert command("train", job, *flags, "--scheduler", "cosine", "--warmup-ratio", 0.2).code == 0
+    train = begun["resolved"].job.train
+    assert (train.epochs, train.patience, train.evaluations) == (3, 2, 4)
+    assert (train.scheduler, train.warmup_ratio) == ("cosine", 0.2)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("--per-device-train-batch-size", "--batch-size"),
+        ("--num-train-epochs", "--epochs"),
+        ("--fp16", "--mixed-precision fp16"),
+    ],
+)
+def test_a_flag_of_transformers_gets_the_right_answer(
+    theirs: str, ours: str, command: Callable[..., Any]
+) -> None:
+    answer = command("train", theirs, "4")
+    assert answer.code == 2
+    assert f"Did you mean {ours}," in answer.err

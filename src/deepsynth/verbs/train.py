@@ -41,8 +41,29 @@ else:
 class TrainFlags:
     """Settings of every job by another name: `--epochs 5` is `train.epochs=5`."""
 
-    batch_size: Annotated[int | None, Parameter(help="Samples a device takes at once.")] = None
-    epochs: Annotated[float | None, Parameter(help="Passes over the data.")] = None
+    batch_size: Annotated[
+        int | None,
+        Parameter(("--batch-size", "--train-batch-size"), help="Samples a device takes at once."),
+    ] = None
+    epochs: Annotated[
+        float | None, Parameter(("--epochs", "--num-epochs"), help="Passes over the data.")
+    ] = None
+    patience: Annotated[
+        int | None,
+        Parameter(
+            ("--patience", "--early-stopping-patience"),
+            help="Evaluations without a better score after which training ends; 0: never.",
+        ),
+    ] = None
+    evaluations: Annotated[
+        int | None, Parameter(help="Evaluations and checkpoints of a training.")
+    ] = None
+    scheduler: Annotated[
+        str | None, Parameter(help="How the learning rate moves after the warm-up.")
+    ] = None
+    warmup_ratio: Annotated[
+        float | None, Parameter(help="Share of the updates in which the learning rate rises.")
+    ] = None
     learning_rate: Annotated[float | None, Parameter(help="Peak learning rate.")] = None
     mixed_precision: Annotated[
         Literal["bf16", "fp16", "no"] | None, Parameter(help="fp16 needs a GPU.")
