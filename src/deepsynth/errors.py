@@ -27,6 +27,14 @@ EXIT_REQUEST = 2
 EXIT_STOPPED = 130
 
 
+def install_extra(extra: str) -> str:
+    """The remedy for packages that come with an extra of DeepSynth.
+
+    From the clone, never by name: on the public package index the name is a stranger's.
+    """
+    return f"In the folder DeepSynth was cloned to: pip install -e '.[{extra}]'"
+
+
 class DeepSynthError(Exception):
     """Base of every error a user may meet.
 

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from deepsynth.checks import Finding, Severity
-from deepsynth.errors import DeepSynthError
+from deepsynth.errors import DeepSynthError, install_extra
 from deepsynth.hub.account import Account
 from deepsynth.hub.caches import XET_ROOM, cache_folders, probe
 from deepsynth.hub.preflight import token_role
@@ -218,7 +218,7 @@ def _devices() -> Iterator[Finding]:
             "torch",
             "torch",
             "not installed: this machine can generate, publish and submit, not train.",
-            "pip install 'deepsynth[train]' where training is to run.",
+            f"{install_extra('train')}, where training is to run.",
         )
         return
     import torch

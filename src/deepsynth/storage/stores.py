@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepsynth.errors import MissingDependency
+from deepsynth.errors import MissingDependency, install_extra
 from deepsynth.storage.failure import LocationError, explained
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def open_store(url: str) -> tuple[ObjectStore, str]:
         raise MissingDependency(
             "object storage needs the package obstore.",
             where=url,
-            hint="pip install 'deepsynth[storage]'",
+            hint=install_extra("storage"),
         )
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES or not rest.strip("/"):

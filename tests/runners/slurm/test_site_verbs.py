@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cyclopts import App
 
+from deepsynth import DISTRIBUTION
 from deepsynth.checks import Severity
 from deepsynth.errors import RunError
 from deepsynth.run.receipts import has_receipt
@@ -120,9 +121,9 @@ def test_clean_deletes_only_what_was_verified_here(
 
 
 def test_pins_are_the_versions_here_and_nothing_local() -> None:
-    pins = dict(pin.split("==") for pin in pinned("deepsynth"))
+    pins = dict(pin.split("==") for pin in pinned(DISTRIBUTION))
     assert {"pydantic", "cyclopts", "jinja2", "typing-extensions"} <= pins.keys()
-    assert "deepsynth" not in pins
+    assert DISTRIBUTION not in pins
     assert not any("+" in version for version in pins.values())
 
 

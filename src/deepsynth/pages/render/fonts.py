@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from deepsynth.durable import sha256_file
-from deepsynth.errors import DataError, MissingDependency
+from deepsynth.errors import DataError, MissingDependency, install_extra
 
 FOLDERS_VARIABLE = "DEEPSYNTH_FONTS"
 _FOLDERS = (
@@ -94,7 +94,7 @@ def find_fonts(text_font: Path | None = None) -> tuple[Font, ...]:
                 raise MissingDependency(
                     f"the font {entry['file']} is not installed; it comes with matplotlib",
                     where="render",
-                    hint="pip install 'deepsynth[render]'",
+                    hint=install_extra("render"),
                 )
             if text_font is not None:
                 fonts.append(Font(text_font, sha256_file(text_font), role, "given", "unknown"))

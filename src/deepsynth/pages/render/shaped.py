@@ -19,7 +19,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from deepsynth import durable
-from deepsynth.errors import MissingDependency
+from deepsynth.errors import MissingDependency, install_extra
 from deepsynth.pages.render.blocks import blocks
 from deepsynth.pages.render.fonts import Font
 from deepsynth.pages.render.glyphs import open_face
@@ -99,7 +99,7 @@ class ShapedTypesetter:
             raise MissingDependency(
                 "this document needs Pango, through pyvips, which cannot be loaded",
                 where="render",
-                hint="pip install 'deepsynth[render]'",
+                hint=install_extra("render"),
             ) from error
         pyvips.cache_set_max(0)
         self._text: Any = pyvips.Image.text

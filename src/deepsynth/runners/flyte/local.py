@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from deepsynth.errors import MissingDependency, Stopped
+from deepsynth.errors import MissingDependency, Stopped, install_extra
 from deepsynth.run.execution import GRACE_SECONDS
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
@@ -50,7 +50,7 @@ def prepare_flyte() -> None:
         raise MissingDependency(
             "running on Flyte needs the package flyte.",
             where="--on flyte",
-            hint="pip install 'deepsynth[flyte]'",
+            hint=install_extra("flyte"),
         ) from None
 
 

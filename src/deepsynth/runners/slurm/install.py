@@ -7,24 +7,28 @@ one and put in its place at the end, so a job that runs keeps what it started wi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
 import subprocess
 import sys
 import tempfile
+import zipfile
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import quote, unquote, urlparse
 
-from deepsynth import durable
-from deepsynth.errors import DeepSynthError, RequestError
+from deepsynth import DISTRIBUTION, durable
+from deepsynth.errors import DeepSynthError, RequestError, install_extra
 from deepsynth.runners.slurm.connection import Connection, last_lines
 from deepsynth.runners.slurm.script import shell_path
 from deepsynth.runners.slurm.site import Site, SiteEnvironment
 from deepsynth.runners.slurm.transfer import Transfer
 
+_OF_THE_INSTALLER = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 _PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014", "manylinux_2_12", "linux")
 
 _BUILD = """
@@ -92,12 +96,12 @@ def install(
     with tempfile.TemporaryDirectory(prefix="deepsynth-wheels-") as temporary:
         wheels = Path(temporary) / "wheels"
         wheels.mkdir()
-        wheel = _own_wheel(wheels)
-        pins = sorted(_read_lock(lock) if lock else pinned("deepsynth", installed_extras()))
+        wheel = own_wheel(wheels)
+        pins = sorted(_read_lock(lock) if lock else pinned(DISTRIBUTION, installed_extras()))
         text = "\n".join(pins)
         key = durable.sha256_value([text, durable.sha256_file(wheel), version])[:12]
         there = f"{base}/wheels/{key}"
-        own_line = f"deepsynth @ file://{quote(f'{there}/{wheel.name}')}"
+        own_line = f"{DISTRIBUTION} @ file://{quote(f'{there}/{wheel.name}')}"
         (wheels / "requirements.txt").write_text(f"{text}\n{own_line}\n")
         if offline:
             say(f"Downloading {len(pins)} packages for Python {version[0]}.{version[1]}")
@@ -136,7 +140,7 @@ def pinned(distribution: str, extras: Iterable[str] = ()) -> Iterator[str]:
         except metadata.PackageNotFoundError:
             raise DeepSynthError(
                 f"{name} is not installed here, so its version is not known.",
-                hint="Install the same extras here first: pip install 'deepsynth[train]'",
+                hint=install_extra("train"),
             ) from None
         for text in found.requires or []:
             need = Requirement(text)
@@ -153,9 +157,9 @@ def pinned(distribution: str, extras: Iterable[str] = ()) -> Iterator[str]:
 def installed_extras() -> list[str]:
     """The extras of DeepSynth whose packages are all installed here, but `dev`."""
     found: list[str] = []
-    for extra in metadata.metadata("deepsynth").get_all("Provides-Extra") or []:
+    for extra in metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []:
         try:
-            list(pinned("deepsynth", [extra]))
+            list(pinned(DISTRIBUTION, [extra]))
         except DeepSynthError:
             continue
         found.append(extra)
@@ -167,14 +171,30 @@ def _read_lock(lock: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def _own_wheel(folder: Path) -> Path:
-    """DeepSynth itself as a wheel: built from the folder it was installed from, or downloaded."""
-    told = metadata.distribution("deepsynth").read_text("direct_url.json")
-    url = urlparse(json.loads(told)["url"]) if told else None
-    version = metadata.version("deepsynth")
-    what = unquote(url.path) if url and url.scheme == "file" else f"deepsynth=={version}"
-    _pip("wheel", "--no-deps", "--wheel-dir", str(folder), what)
-    return next(folder.glob("deepsynth-*.whl"))
+def own_wheel(folder: Path) -> Path:
+    """DeepSynth itself as a wheel of the code that runs; never fetched by its name.
+
+    From the sources, where it was installed to be changed there; else its installed files, put
+    together again.
+    """
+    own = metadata.distribution(DISTRIBUTION)
+    told = json.loads(own.read_text("direct_url.json") or "{}")
+    if told.get("dir_info", {}).get("editable"):
+        _pip("wheel", "--no-deps", "--wheel-dir", str(folder), unquote(urlparse(told["url"]).path))
+        return next(folder.glob("*.whl"))
+    wheel = folder / f"{DISTRIBUTION.replace('-', '_')}-{own.version}-py3-none-any.whl"
+    records: list[str] = []
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as stream:
+        for path in own.files or []:
+            if ".." in path.parts or path.suffix == ".pyc" or path.name in _OF_THE_INSTALLER:
+                continue
+            data = path.read_binary()
+            stream.writestr(str(path), data)
+            digest = urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
+            records.append(f"{path},sha256={digest},{len(data)}")
+        record = f"{wheel.name.removesuffix('-py3-none-any.whl')}.dist-info/RECORD"
+        stream.writestr(record, "\n".join([*records, f"{record},,"]) + "\n")
+    return wheel
 
 
 def _download(folder: Path, pins: list[str], version: list[str]) -> None:

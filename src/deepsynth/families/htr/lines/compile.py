@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepsynth import durable
-from deepsynth.errors import DataError, MissingDependency
+from deepsynth.errors import DataError, MissingDependency, install_extra
 from deepsynth.families.htr.ground_truth.images import open_image
 from deepsynth.families.htr.ground_truth.model import NotGroundTruth, Page
 
@@ -192,9 +192,7 @@ def _png(line: Image) -> bytes:
     try:
         from deepsynth.pages.render.png import encode_rows
     except ImportError:
-        raise MissingDependency(
-            "compiling lines needs isal", hint="Install it with: pip install 'deepsynth[htr]'"
-        ) from None
+        raise MissingDependency("compiling lines needs isal", hint=install_extra("htr")) from None
     pixels = np.asarray(line)
     rows = np.empty((pixels.shape[0], pixels.shape[1] + 1), np.uint8)
     rows[:, 0] = _FILTER_UP

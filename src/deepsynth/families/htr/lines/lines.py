@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsynth.errors import MissingDependency
+from deepsynth.errors import MissingDependency, install_extra
 from deepsynth.families.htr.ground_truth import geometry
 from deepsynth.families.htr.ground_truth.model import Line
 
@@ -298,6 +298,6 @@ def _kernel() -> Any:
     except ImportError as error:
         raise MissingDependency(
             f"compiling lines needs {error.name}",
-            hint="Install it with: pip install 'deepsynth[htr]'",
+            hint=install_extra("htr"),
         ) from None
     return warp_grey
