@@ -8,11 +8,13 @@ import sys
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, UnknownOptionError
+from pydantic import ValidationError
 from rich.console import Console
 
 from deepsynth import __version__
 from deepsynth.errors import EXIT_FAILED, EXIT_REQUEST, EXIT_STOPPED, DeepSynthError
 from deepsynth.families import every_family
+from deepsynth.job.settings import refused_flags
 from deepsynth.runners import kinds
 from deepsynth.terminal import groups
 from deepsynth.terminal.verb import Verb
@@ -112,6 +114,8 @@ def run_command(arguments: Sequence[str]) -> int:
     except UnknownOptionError as error:
         return _tell(_instead(error) or f"{error}\n  {_LISTED}", EXIT_REQUEST)
     except CycloptsError as error:
+        if isinstance(error.__cause__, ValidationError):
+            return _tell(str(refused_flags(error.__cause__)), EXIT_REQUEST)
         return _tell(f"{error}\n  {_LISTED}", EXIT_REQUEST)
     except KeyboardInterrupt:
         return _tell("stopped.", EXIT_STOPPED)

@@ -109,6 +109,12 @@ def family_of(run: Run) -> Family:
     Raises:
         RunError: It is of a family that is not known here.
     """
+    if not run.family:
+        raise RunError(
+            "this run draws pages: it has no family and no model.",
+            where=run.path,
+            hint=f"Its datasets lie in {run.path / 'datasets'}.",
+        )
     if run.family not in FAMILIES:
         raise RunError(
             f"this run is of a family not known here: {run.family}.",

@@ -80,17 +80,7 @@ class ResolvedJob:
 
     def to_yaml(self) -> str:
         """The text of `resolved.yaml`: a tree of `{value, from, where, why}`."""
-        tree: dict[str, Any] = {}
-        for key, setting in self.settings.items():
-            *parents, leaf = key.split(".")
-            node = tree
-            for parent in parents:
-                node = node.setdefault(parent, {})
-            entry = {"value": setting.value, "from": setting.origin}
-            entry |= {k: v for k in ("written", "where", "why") if (v := getattr(setting, k))}
-            node[leaf] = entry
-        head = "# Every value of this run: what it is, where it came from, and why.\n"
-        return head + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=100)
+        return settings_yaml(self.settings)
 
     def with_recommendations(self, recommended: Iterable[Recommendation]) -> ResolvedJob:
         """Fill the settings that are still open (None by default) with a preset's values."""
@@ -105,8 +95,23 @@ class ResolvedJob:
         return ResolvedJob(typed_job(type(self.job), settings), settings, self.text, self.name)
 
 
+def settings_yaml(settings: Mapping[str, Setting]) -> str:
+    """Settings with their origins as text, which `read_settings` reads."""
+    tree: dict[str, Any] = {}
+    for key, setting in settings.items():
+        *parents, leaf = key.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        entry = {"value": setting.value, "from": setting.origin}
+        entry |= {k: v for k in ("written", "where", "why") if (v := getattr(setting, k))}
+        node[leaf] = entry
+    head = "# Every value of this run: what it is, where it came from, and why.\n"
+    return head + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=100)
+
+
 def read_settings(resolved: str) -> dict[str, Setting]:
-    """Read back what `ResolvedJob.to_yaml` wrote."""
+    """Read back what `settings_yaml` wrote."""
     return dict(_read_entries(yaml.safe_load(resolved), ()))
 
 
@@ -115,7 +120,7 @@ def typed_job(job_type: type[AnyJob], settings: Mapping[str, Setting]) -> AnyJob
     return job_type.model_validate(_nest({key: s.value for key, s in settings.items()}))
 
 
-def settings_of(job: Job, read: Mapping[str, Setting]) -> dict[str, Setting]:
+def settings_of(job: Section, read: Mapping[str, Setting]) -> dict[str, Setting]:
     """The settings of a job under the names of today, from what was read of its run."""
     return _settle(job, {tuple(key.split(".")): setting for key, setting in read.items()})
 
@@ -236,7 +241,7 @@ def _leaves(
             yield (*path, name), value
 
 
-def _settle(job: Job, origins: Mapping[KeyPath, Setting]) -> dict[str, Setting]:
+def _settle(job: Section, origins: Mapping[KeyPath, Setting]) -> dict[str, Setting]:
     """Every value of a job with its origin, whichever of its names it was given under."""
     settings: dict[str, Setting] = {}
     for key, value in _leaves(job):

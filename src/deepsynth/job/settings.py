@@ -133,6 +133,16 @@ def refusal(
     return first
 
 
+def refused_flags(error: ValidationError) -> JobError:
+    """What pydantic found in settings that were typed as flags, for people."""
+    places = [tuple(item["loc"]) for item in error.errors()]
+    origins = {
+        place: Setting(None, "flag", f"--{'-'.join(map(str, place)).replace('_', '-')}")
+        for place in places
+    }
+    return refusal(error, BaseModel, "", "", origins)
+
+
 def setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Dotted names of all settings below `model`: `data.path`, `train.epochs`, ..."""
     for name, info in model.model_fields.items():

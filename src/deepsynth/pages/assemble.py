@@ -35,14 +35,27 @@ def assemble_chunks(
         DataError: Rows are missing or there twice, or a shard is damaged.
     """
     home = output_dir / f"{name}-chunks"
-    chunks = sorted(path for path in home.glob("*") if (path / SETTINGS).is_file())
+    chunks = chunks_in(home)
     if not chunks:
         raise RequestError(
             "there are no chunks to assemble",
             where=home,
             hint=f"Make them with: deepsynth generate {name} --start-index A --end-index B",
         )
+    return assemble(chunks, output_dir / name, private=private, revision_date=revision_date)
+
+
+def chunks_in(folder: Path) -> list[Path]:
+    """The chunks of a dataset that lie in a folder."""
+    return sorted(path for path in folder.glob("*") if (path / SETTINGS).is_file())
+
+
+def assemble(
+    chunks: list[Path], target: Path, *, private: bool, revision_date: str | None = None
+) -> list[Receipt]:
+    """Make the dataset `target` of chunks that hold all its rows; see `assemble_chunks`."""
     settings = _common_settings(chunks)
+    name = settings["source"]["name"]
     fingerprint = durable.sha256_value(settings)
     found = [(receipt, chunk) for chunk in chunks for receipt in receipts_in(chunk)]
     for receipt, chunk in found:
@@ -56,7 +69,6 @@ def assemble_chunks(
     order = list(settings["rows"])
     found.sort(key=lambda item: (order.index(item[0].split), item[0].start))
     _refuse_gaps(name, settings["rows"], found)
-    target = output_dir / name
     claim(target, settings)
     remove_leftovers(target)
     for receipt, chunk in found:

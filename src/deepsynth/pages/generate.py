@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 
@@ -21,9 +21,9 @@ from deepsynth.hub.account import check_date
 from deepsynth.pages.estimate import Estimate, estimate
 from deepsynth.pages.identity import claim, describe
 from deepsynth.pages.manifest import finish
-from deepsynth.pages.plan import Selection, settings_data
 from deepsynth.pages.pool import draw_all
-from deepsynth.pages.render.settings import PageSettings, parse_degrade
+from deepsynth.pages.render.settings import PLAIN, PageSettings
+from deepsynth.pages.selection import Selection
 from deepsynth.pages.shards import (
     Receipt,
     ShardRange,
@@ -89,12 +89,7 @@ def generate(
     chunk_id: str | None = None,
     output_dir: Path = OUTPUT,
     workers: int | None = None,
-    mode: str = "base",
-    size_px: int = 16,
-    profile: str = "standard",
-    degrade: str | None = None,
-    font: Path | None = None,
-    seed: int = 0,
+    pages: PageSettings = PLAIN,
     licence: str | None = None,
     dry_run: bool = False,
     assemble: bool = False,
@@ -118,13 +113,7 @@ def generate(
         chunk_id: Name of the chunk; its folder is `OUTPUT_DIR/NAME-chunks/CHUNK_ID`.
         output_dir: Where datasets go, each in a folder of its own.
         workers: Processes; as many as there are processor cores when not given.
-        mode: Page size, as DeepSeek-OCR names it: tiny, small, base, large; tile for its second
-            version's 768 pixel view.
-        size_px: Height of the type in pixels.
-        profile: `standard` (256 greys) or `small` (16 greys, about a fifth fewer bytes).
-        degrade: `scan`, or a list of skew, blur, noise, paper, bleed.
-        font: A font file for the text instead of DejaVu Sans.
-        seed: Of the degradation.
+        pages: How pages look.
         licence: Licence of the texts, for sources whose licence we do not know.
         dry_run: Count and estimate; write nothing.
         assemble: Put chunks made earlier together instead of drawing.
@@ -140,14 +129,7 @@ def generate(
         Stopped: Ctrl-C; what was finished is kept.
     """
     started = time.monotonic()
-    settings = PageSettings(
-        mode=mode,
-        size_px=size_px,
-        profile=profile,
-        degrade=parse_degrade(degrade),
-        seed=seed,
-        font=font,
-    )
+    settings = pages.only_drawing()
     selection = Selection(max_samples, start_index, end_index, chunk_id)
     if revision_date is not None:
         check_date(revision_date)
@@ -167,17 +149,13 @@ def generate(
     if assemble:
         from deepsynth.pages.assemble import assemble_chunks
 
-        return [
-            _result(
-                short_name(name),
-                output_dir / short_name(name),
-                assemble_chunks(
-                    output_dir, short_name(name), private=private, revision_date=revision_date
-                ),
-                started,
+        made: list[GenerateResult] = []
+        for name in map(short_name, names):
+            receipts = assemble_chunks(
+                output_dir, name, private=private, revision_date=revision_date
             )
-            for name in names
-        ]
+            made.append(result_of(output_dir / name, receipts, started))
+        return made
     results: list[GenerateResult] = []
     for name in names:
         corpus = open_corpus(name, text=text, summary=summary, licence=licence)
@@ -249,7 +227,7 @@ def _generate_one(
             job = {
                 "folder": str(folder.resolve()),
                 "corpus": corpus.as_dict(),
-                "pages": settings_data(settings),
+                "pages": settings.model_dump(),
                 "settings": fingerprint,
             }
 
@@ -266,20 +244,26 @@ def _generate_one(
         ordered = [receipts[shard] for shard in shards]
         if selection.chunk is None:
             finish(folder, identity, ordered, private=private, revision_date=revision_date)
-    return _result(
-        corpus.name, folder, ordered, started, resumed, selection.chunk, tuple(settings.findings())
+    result = result_of(folder, ordered, started)
+    return replace(
+        result,
+        source=corpus.name,
+        resumed=resumed,
+        chunk=selection.chunk,
+        findings=tuple(settings.findings()),
     )
 
 
-def _result(
-    name: str,
-    folder: Path,
-    receipts: list[Receipt],
-    started: float,
-    resumed: int = 0,
-    chunk: str | None = None,
-    findings: tuple[Finding, ...] = (),
+def result_of(
+    folder: Path, receipts: list[Receipt], started: float | None = None
 ) -> GenerateResult:
+    """What became of a source, from the receipts of its shards.
+
+    Args:
+        folder: The dataset, named for its source.
+        receipts: Of all its shards.
+        started: When this call began, on the monotonic clock.
+    """
     splits = {
         split: SplitResult(
             sum(r.rows for r in receipts if r.split == split),
@@ -288,16 +272,13 @@ def _result(
         for split in dict.fromkeys(receipt.split for receipt in receipts)
     }
     return GenerateResult(
-        name,
+        folder.name,
         folder,
         splits,
         pages=sum(receipt.pages for receipt in receipts),
         bytes=sum(receipt.bytes for receipt in receipts),
-        seconds=time.monotonic() - started,
-        resumed=resumed,
-        chunk=chunk,
+        seconds=0.0 if started is None else time.monotonic() - started,
         reasons=dict(Counter(why for r in receipts for _, why in r.errors).most_common()),
-        findings=findings,
     )
 
 

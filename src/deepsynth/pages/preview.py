@@ -13,7 +13,7 @@ from deepsynth.data.opening import open_corpus, short_name
 from deepsynth.errors import DataError, RequestError
 from deepsynth.pages.manifest import CHARACTERS_PER_TOKEN, MANIFEST
 from deepsynth.pages.render.modes import Mode, mode_named
-from deepsynth.pages.render.settings import PageSettings, parse_degrade
+from deepsynth.pages.render.settings import PLAIN, PageSettings
 from deepsynth.report.page import data_url, render
 
 if TYPE_CHECKING:
@@ -59,28 +59,18 @@ def preview(
     count: int = 12,
     text: str | None = None,
     summary: str | None = None,
-    mode: str = "base",
-    size_px: int = 16,
-    profile: str = "standard",
-    degrade: str | None = None,
-    font: Path | None = None,
-    seed: int = 0,
+    pages: PageSettings = PLAIN,
 ) -> PreviewResult:
     """Show what the model will get: of a dataset made earlier, or of a source not generated yet.
 
     Args:
         source: A dataset folder (with `manifest.json`), or what `generate` takes as a source. For
-            a dataset the page settings are its own and the arguments below have no effect.
+            a dataset the page settings are its own.
         output_dir: Where the two files go; earlier previews of the same name are replaced.
         count: Documents to show, taken evenly from the first split.
         text: Column of the documents.
         summary: Column of the summaries.
-        mode: Page size, as in `generate`.
-        size_px: Height of the type in pixels.
-        profile: `standard` or `small`.
-        degrade: `scan` or a list of defects.
-        font: A font file for the text.
-        seed: Of the degradation.
+        pages: How pages look.
 
     Raises:
         RequestError: The source is unknown, or a setting is wrong.
@@ -96,16 +86,8 @@ def preview(
         page_mode = mode_named(manifest["settings"]["pages"]["mode"])
         shown = list(_of_dataset(folder, manifest, count))
     else:
-        settings = PageSettings(
-            mode=mode,
-            size_px=size_px,
-            profile=profile,
-            degrade=parse_degrade(degrade),
-            seed=seed,
-            font=font,
-        )
-        name, page_mode = short_name(source), settings.page_mode
-        shown = list(_of_source(source, text, summary, settings, count, skipped))
+        name, page_mode = short_name(source), pages.page_mode
+        shown = list(_of_source(source, text, summary, pages, count, skipped))
     if not shown:
         why = f": {skipped[0][1]}" if skipped else ""
         raise DataError(f"no document in it can be drawn{why}", where=source)
@@ -113,8 +95,8 @@ def preview(
     sheet, gallery = output_dir / f"{name}.png", output_dir / f"{name}.html"
     durable.write_bytes(sheet, _contact_sheet(shown))
     durable.write_text(gallery, _gallery(name, page_mode, shown))
-    pages = sum(len(document.pages) for document in shown)
-    return PreviewResult(sheet, gallery, len(shown), pages, tuple(skipped))
+    drawn = sum(len(document.pages) for document in shown)
+    return PreviewResult(sheet, gallery, len(shown), drawn, tuple(skipped))
 
 
 def _of_dataset(folder: Path, manifest: dict[str, Any], count: int) -> Iterator[_Shown]:

@@ -31,14 +31,14 @@ def serve(parent: Parent) -> None:
     job = next(requests)
     from deepsynth.data.corpus import Corpus
     from deepsynth.errors import DeepSynthError
-    from deepsynth.pages.plan import page_settings
     from deepsynth.pages.render.renderer import Renderer
+    from deepsynth.pages.render.settings import PageSettings
     from deepsynth.pages.shards import ShardRange, write_shard
 
     folder = Path(job["folder"])
     try:
         corpus = Corpus.from_dict(job["corpus"])
-        renderer = Renderer(page_settings(job["pages"]))
+        renderer = Renderer(PageSettings.model_validate(job["pages"]))
         for shard in requests:
             receipt = write_shard(
                 folder,

@@ -25,11 +25,11 @@ from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from deepsynth import durable
 from deepsynth.errors import RunError
-from deepsynth.job.job import AnyJob, ResolvedJob, Setting, read_settings, typed_job
+from deepsynth.job.job import AnyJob, Setting, read_settings, typed_job
 from deepsynth.run.step import Plan, Step
 
 COPIES = "DEEPSYNTH_COPIES"
@@ -38,6 +38,23 @@ ELSEWHERE = "elsewhere.json"
 """In a run folder: the state of each step that is done at another place, as last heard of."""
 PROGRESS_SECONDS = 0.5
 """Progress events are written at most this often."""
+
+
+class Described(Protocol):
+    """What a run is to do, as its folder records it: a resolved job, or a request to draw pages.
+
+    Attributes:
+        text: As it was written.
+        name: Of the job.
+    """
+
+    @property
+    def text(self) -> str: ...  # noqa: D102
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    def to_yaml(self) -> str:
+        """The text of `resolved.yaml`."""
+        ...
 
 
 class Run:
@@ -52,7 +69,7 @@ class Run:
         self._last_progress = 0.0
 
     @classmethod
-    def create(cls, path: Path, resolved: ResolvedJob, plan: Plan) -> Run:
+    def create(cls, path: Path, resolved: Described, plan: Plan) -> Run:
         """Make the folder in one step: it is there with job, resolved job and plan, or not at all.
 
         Raises:
@@ -107,8 +124,8 @@ class Run:
 
     @property
     def family(self) -> str:
-        """Name of the family of the job."""
-        return self.settings["family"].value
+        """Name of the family of the job; empty for a run that trains nothing, such as drawing."""
+        return self.settings["family"].value if "family" in self.settings else ""
 
     def job(self, job_type: type[AnyJob]) -> AnyJob:
         """The job, typed; one of any family is had from `families.job_of`."""

@@ -7,16 +7,37 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+from pydantic import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from deepsynth.errors import RequestError
+from deepsynth.data.opening import source_names
+from deepsynth.errors import RequestError, StepFailed, Stopped
 from deepsynth.families import family_names, get_family
-from deepsynth.pages.generate import OUTPUT, GenerateResult
+from deepsynth.pages.generate import (
+    OUTPUT,
+    GenerateResult,
+    refuse_public_sources,
+    result_of,
+)
 from deepsynth.pages.generate import generate as run_generate
 from deepsynth.pages.listing import list_datasets
 from deepsynth.pages.preview import preview as run_preview
+from deepsynth.pages.render.settings import PageSettings
+from deepsynth.runners import on_help
 from deepsynth.terminal.progress import progress_shown
+from deepsynth.verbs.work import Work, work_on
+
+
+class PageFlags(PageSettings):
+    """The page settings as they are typed: text that becomes numbers."""
+
+    model_config = ConfigDict(strict=False)
+
+
+Flags = Annotated[PageFlags, Parameter(name="*")]
+_PLAIN = PageFlags.model_validate({})
+_ON = f"Where to draw: {on_help()}; in this process when left out."
 
 
 def generate(
@@ -31,18 +52,13 @@ def generate(
     chunk_id: str | None = None,
     output_dir: Path = OUTPUT,
     workers: int | None = None,
-    mode: str = "base",
-    size_px: int = 16,
-    profile: str = "standard",
-    degrade: str | None = None,
-    font: Path | None = None,
-    seed: int = 0,
+    pages: Flags = _PLAIN,
     licence: str | None = None,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
     assemble: Annotated[bool, Parameter(negative=())] = False,
     revision_date: str | None = None,
     publish: Annotated[bool, Parameter(negative=())] = False,
-    on: str | None = None,
+    on: Annotated[str | None, Parameter(help=_ON)] = None,
     array: int = 1,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=())] = False,
 ) -> None:
@@ -63,18 +79,13 @@ def generate(
         chunk_id: Name of the chunk.
         output_dir: Where datasets go, each in a folder of its own.
         workers: Processes; one per processor core when not given.
-        mode: Page size, as DeepSeek-OCR names it: tiny, small, tile, base, large.
-        size_px: Height of the type in pixels, 8 to 64.
-        profile: standard (256 greys) or small (16 greys).
-        degrade: scan, or a list of skew,blur,noise,paper,bleed.
-        font: A font file for the text instead of DejaVu Sans.
-        seed: Of the degradation.
+        pages: How pages look.
         licence: Licence of the texts, for sources whose licence is not known.
         dry_run: Count and estimate; write nothing.
         assemble: Put chunks made earlier together.
         revision_date: A date (YYYY-MM or YYYY-MM-DD) the dataset is to be known by.
         publish: Put each finished dataset on the Hub, privately unless --public is given.
-        on: Where to draw: a site of sites.yaml; this process when left out.
+        on: Where to draw.
         array: With --on: parts that are drawn side by side, as an array of jobs.
         quiet: Print the results only.
     """
@@ -92,58 +103,77 @@ def generate(
             raise RequestError(
                 "goes with whole sources: no chunk, no --dry-run, no --assemble.", where="--on"
             )
-        from deepsynth.pages.array import draw_elsewhere
-
-        draw_elsewhere(
-            sources,
+        results = _draw_elsewhere(
             {
+                "sources": source_names(sources),
                 "text": text,
                 "summary": summary,
                 "max_samples": max_samples,
-                "mode": mode,
-                "size_px": size_px,
-                "profile": profile,
-                "degrade": degrade,
-                "font": str(font) if font else None,
-                "seed": seed,
                 "licence": licence,
+                "pages": pages,
+                "parts": array,
             },
             on=on,
-            parts=array,
             output_dir=output_dir,
             private=private,
+            revision_date=revision_date,
             quiet=quiet,
         )
-        assemble = True
-    with progress_shown(quiet=quiet) as progress:
-        results = run_generate(
-            sources,
-            text=text,
-            summary=summary,
-            max_samples=max_samples,
-            private=private,
-            start_index=start_index,
-            end_index=end_index,
-            chunk_id=chunk_id,
-            output_dir=output_dir,
-            workers=workers,
-            mode=mode,
-            size_px=size_px,
-            profile=profile,
-            degrade=degrade,
-            font=font,
-            seed=seed,
-            licence=licence,
-            dry_run=dry_run,
-            assemble=assemble,
-            revision_date=revision_date,
-            progress=progress,
-        )
+    else:
+        with progress_shown(quiet=quiet) as progress:
+            results = run_generate(
+                sources,
+                text=text,
+                summary=summary,
+                max_samples=max_samples,
+                private=private,
+                start_index=start_index,
+                end_index=end_index,
+                chunk_id=chunk_id,
+                output_dir=output_dir,
+                workers=workers,
+                pages=pages,
+                licence=licence,
+                dry_run=dry_run,
+                assemble=assemble,
+                revision_date=revision_date,
+                progress=progress,
+            )
     console = _console(sys.stdout)
     for result in results:
         _print_result(console, result)
         if publish and result.estimate is None and result.chunk is None:
             _publish(console, result, private=private, revision_date=revision_date)
+
+
+def _draw_elsewhere(
+    request: dict[str, Any],
+    *,
+    on: str,
+    output_dir: Path,
+    private: bool,
+    revision_date: str | None,
+    quiet: bool,
+) -> list[GenerateResult]:
+    """Draw in parts by a run, and put the datasets it made where datasets go."""
+    from deepsynth.pages.assemble import assemble
+    from deepsynth.pages.steps import DATASETS, open_run
+
+    refuse_public_sources(request["sources"], private)
+    run = open_run(request)
+    try:
+        work_on(run, None, Work(on=on, quiet=quiet))
+    except (Stopped, StepFailed) as error:
+        again = "Or give the same command again: only what is missing is done."
+        error.hint = f"{error.hint}\n  {again}" if error.hint else again
+        raise
+    return [
+        result_of(
+            output_dir / made.name,
+            assemble([made], output_dir / made.name, private=private, revision_date=revision_date),
+        )
+        for made in sorted((run.path / DATASETS).iterdir())
+    ]
 
 
 def preview(
@@ -153,12 +183,7 @@ def preview(
     count: int | None = None,
     text: str | None = None,
     summary: str | None = None,
-    mode: str = "base",
-    size_px: int = 16,
-    profile: str = "standard",
-    degrade: str | None = None,
-    font: Path | None = None,
-    seed: int = 0,
+    pages: Flags = _PLAIN,
 ) -> None:
     """Show pages, or the lines of manuscripts, as the model gets them: an HTML gallery.
 
@@ -169,12 +194,7 @@ def preview(
         count: Documents (12) or lines (100) to show.
         text: Column of the documents.
         summary: Column of the summaries.
-        mode: Page size; a dataset folder keeps its own settings.
-        size_px: Height of the type in pixels.
-        profile: standard or small.
-        degrade: scan, or a list of skew,blur,noise,paper,bleed.
-        font: A font file for the text.
-        seed: Of the degradation.
+        pages: How pages look; a dataset folder keeps its own settings.
     """
     console = _console(sys.stdout)
     for family in map(get_family, family_names()):
@@ -188,12 +208,7 @@ def preview(
         count=12 if count is None else count,
         text=text,
         summary=summary,
-        mode=mode,
-        size_px=size_px,
-        profile=profile,
-        degrade=degrade,
-        font=font,
-        seed=seed,
+        pages=pages,
     )
     console.print(f"{result.documents} documents, {result.pages} pages")
     for index, reason in result.skipped:

@@ -116,7 +116,7 @@ def run(
         location = as_url(resume)
         begun = Run.open(bring(location) if location else resume)
         if not dry_run:
-            return _work_on(begun, None, work)
+            return work_on(begun, None, work)
         print(_runner(begun, work, None).dry_run(begun, begun.plan.steps))
         return 0
     if job is None:
@@ -197,14 +197,14 @@ def work_until(last: str | None, target: Path, overrides: Sequence[str], work: W
     """
     _stay_here(work, work.on)
     run = open_or_create(target, overrides, work.runs, work.name)
-    return _work_on(run, last, work, beside=target.parent)
+    return work_on(run, last, work, beside=target.parent)
 
 
 def _runner(run: Run, work: Work, beside: Path | None) -> Runner:
     return get_runner(work.on, beside) if work.on else runner_of(run)
 
 
-def _work_on(run: Run, last: str | None, work: Work, beside: Path | None = None) -> int:
+def work_on(run: Run, last: str | None, work: Work, beside: Path | None = None) -> int:
     is_new = not run.was_started()
     try:
         runner = _runner(run, work, beside)
@@ -280,7 +280,7 @@ def _do(run: Run, last: str | None, runner: Runner, *, quiet: bool) -> None:
 def _print_result(run: Run) -> None:
     console = Console(highlight=False, file=sys.stdout)
     final = run.final_metrics()
-    if final is not None:
+    if final is not None and run.family:
         for line in family_of(run).headline(final):
             console.print(line, markup=False)
     report = run.path / "report.html"

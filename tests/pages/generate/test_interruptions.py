@@ -12,6 +12,7 @@ import pytest
 from deepsynth.errors import StepFailed
 from deepsynth.pages.generate import generate
 from deepsynth.pages.pool import ATTEMPTS
+from deepsynth.pages.render.settings import PageSettings
 from tests.pages.generate.conftest import command, digests, environment
 
 pytestmark = pytest.mark.slow
@@ -19,13 +20,20 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def expected(source, tmp_path):
-    generate(str(source), output_dir=tmp_path / "expected", workers=1, mode="tiny")
+    generate(
+        str(source), output_dir=tmp_path / "expected", workers=1, pages=PageSettings(mode="tiny")
+    )
     return digests(tmp_path / "expected")
 
 
 def options(source, home, workers=2):
     return json.dumps(
-        {"sources": str(source), "output_dir": str(home), "workers": workers, "mode": "tiny"}
+        {
+            "sources": str(source),
+            "output_dir": str(home),
+            "workers": workers,
+            "pages": {"mode": "tiny"},
+        }
     )
 
 

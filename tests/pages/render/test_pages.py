@@ -1,3 +1,4 @@
+import hashlib
 import random
 import shutil
 import subprocess
@@ -229,3 +230,18 @@ def test_the_checksum_added_up_from_words_is_that_of_the_page(articles, profile)
             size = int.from_bytes(page[start - 4 : start], "big")
             rows = zlib.decompress(page[start + 4 : start + 4 + size])  # refuses a wrong one
             assert len(rows) == 640 * (640 * renderer.settings.bits // 8 + 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "0c25de9ab0726f6e"),
+        ({"mode": "tiny", "profile": "small", "size_px": 12}, "bd13bae39e418d54"),
+    ],
+)
+def test_the_pages_are_those_of_the_layout_version(settings, expected):
+    """Other pixels for the same text need another `LAYOUT_VERSION`: datasets are resumed by it."""
+    text = "Le 3 mars 1848, la ville s'éveille ; Ελλάδα, Привет, naïve œuvre — 12 %.\n\nFin."
+    pages = Renderer(PageSettings(**settings)).render(text, "digest").pages
+    pixels = b"".join(opened(page).tobytes() for page in pages)
+    assert hashlib.sha256(pixels).hexdigest()[:16] == expected

@@ -1,23 +1,43 @@
+import re
+from typing import get_args
+
 import pytest
 
-from deepsynth.errors import DataError, RequestError
+from deepsynth.errors import DataError
+from deepsynth.families import get_family
+from deepsynth.pages.render.modes import MODES, ModeName
 from deepsynth.pages.render.renderer import Renderer
-from deepsynth.pages.render.settings import PageSettings, parse_degrade
+from deepsynth.pages.render.settings import PageSettings
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"mode": "huge"}, r"'huge' is not a page mode\n.*base \(1024 px\)"),
-        ({"size_px": 7}, "type of 7 px is outside 8 to 64 px"),
-        ({"size_px": 65}, "outside"),
-        ({"profile": "tiny"}, "'tiny' is not a profile\n.*standard, small"),
-        ({"degrade": ("fire",)}, "'fire' is not a degradation\n.*skew"),
+        ("--mode=huge", "--mode: mode is 'huge', but should be 'tiny'"),
+        ("--size-px=7", "--size-px: .* 8"),
+        ("--size-px=65", "--size-px: .* 64"),
+        ("--size-px=large", "--size-px: .* integer"),
+        ("--profile=tiny", "--profile: .*'standard' or 'small'"),
+        ("--degrade=fire", "--degrade: .*scan, or of skew"),
     ],
 )
-def test_wrong_settings_are_refused_with_what_to_choose_from(given, message):
-    with pytest.raises(RequestError, match=f"(?s){message}"):
-        PageSettings(**given)
+def test_wrong_settings_are_refused_with_what_to_choose_from(command, given, message):
+    answer = command("generate", "texts.csv", given)
+    assert answer.code == 2
+    assert re.match(message, answer.err)
+
+
+def test_a_setting_is_written_once(command):
+    """What `PageSettings` says is a flag of both verbs and a setting of a job that draws."""
+    for verb in ("generate", "preview"):
+        text = " ".join(command(verb, "--help").out.replace("│", " ").split())
+        for name, field in PageSettings.model_fields.items():
+            assert f"--{name.replace('_', '-')} " in text
+            assert field.description in text
+    job = get_family("summarize").job_type.model_fields["pages"].annotation
+    for name, field in PageSettings.model_fields.items():
+        assert repr(job.model_fields[name]) == repr(field)
+    assert set(get_args(ModeName)) == set(MODES)
 
 
 def test_small_type_is_warned_about():
@@ -32,16 +52,16 @@ def test_a_font_that_is_not_one_is_refused(tmp_path, content):
     path = tmp_path / "font.ttf"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"font\.ttf"):
-        Renderer(PageSettings(font=path))
+        Renderer(PageSettings(font=str(path)))
     with pytest.raises(DataError, match="no such font file"):
-        Renderer(PageSettings(font=tmp_path / "absent.ttf"))
+        Renderer(PageSettings(font=str(tmp_path / "absent.ttf")))
 
 
 def test_a_font_of_the_users_is_used_and_changes_the_fingerprint():
     from deepsynth.pages.render.fonts import find_fonts
 
     serif = find_fonts()[0].path.with_name("DejaVuSerif.ttf")
-    settings = PageSettings(font=serif)
+    settings = PageSettings(font=str(serif))
     assert settings.fingerprint() != PageSettings().fingerprint()
     pages = Renderer(settings).render("Un texte").pages
     assert pages != Renderer(PageSettings()).render("Un texte").pages
@@ -51,11 +71,11 @@ def test_the_fingerprint_follows_what_changes_pages_only():
     base = PageSettings().fingerprint()
     assert PageSettings(seed=5).fingerprint() == base
     assert PageSettings(size_px=14).fingerprint() != base
-    degraded = PageSettings(degrade=("blur",)).fingerprint()
-    assert PageSettings(degrade=("blur",), seed=5).fingerprint() != degraded
+    degraded = PageSettings(degrade="blur").fingerprint()
+    assert PageSettings(degrade="blur", seed=5).fingerprint() != degraded
 
 
 def test_degradations_are_listed_or_all():
-    assert parse_degrade(None) == ()
-    assert parse_degrade("noise, skew") == ("skew", "noise")
-    assert parse_degrade("scan") == ("skew", "blur", "noise", "paper", "bleed")
+    assert PageSettings().defects == ()
+    assert PageSettings(degrade="noise, skew").defects == ("skew", "noise")
+    assert PageSettings(degrade="scan").defects == ("skew", "blur", "noise", "paper", "bleed")

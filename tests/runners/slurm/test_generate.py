@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from deepsynth.pages.array import part_of
+from deepsynth.pages.steps import part_of
 from deepsynth.runners.slurm.runner import SlurmRunner
 from tests.conftest import Answer
 from tests.pages.generate.conftest import ARTICLES
@@ -30,7 +30,7 @@ def test_parts_hold_every_row_once_and_begin_where_shards_do() -> None:
     ("arguments", "said"),
     [
         (["--array", "3"], "--array: goes with --on SITE."),
-        (["--on", "local", "--array", "0"], "0 parts are not possible"),
+        (["--on", "local", "--array", "0"], "--array: parts is 0"),
         (["--on", "local", "--end-index", "3"], "goes with whole sources"),
         (["--on", "local", "--size-px", "99"], "size_px"),
         (["--on", "loca"], "there is no site loca"),

@@ -13,6 +13,7 @@ from deepsynth.families.summarize.lora_presets import LoraPreset, Router
 from deepsynth.families.summarize.tiny_model import SCRATCH_PREFIX
 from deepsynth.job.job import Job, LocalPath
 from deepsynth.job.settings import Section, refusal
+from deepsynth.pages.render.settings import PageSettings
 from deepsynth.training.settings import TrainerSettings
 
 PresetName = Literal[
@@ -200,13 +201,9 @@ class Data(Section):
         return self
 
 
-class Pages(Section):
+class Pages(PageSettings):
     """How texts are drawn, and how the model takes the pages."""
 
-    mode: Literal["tiny", "small", "tile", "base", "large"] = Field(
-        "base", description="Page size as DeepSeek-OCR names it: base is 1024 pixels square."
-    )
-    size_px: int = Field(16, ge=8, le=64, description="Height of the type in pixels.")
     tiles: bool = Field(
         False, description="Let the model cut pages into tiles: sharper, about 4 times the work."
     )

@@ -24,10 +24,13 @@ def plan(resolved: ResolvedJob) -> Plan:
     read = data if job.data.path and is_pages(local_path(job.data.path)) else {}
     model = {"model": job.model} if is_place(job.model) else {}
     named = {} if is_place(job.model) else {"model": job.model, "revision": job.revision}
+    font = {"font": job.pages.font} if job.pages.font else {}
+    pages = {key: value for key, value in values["pages"].items() if key != "font"}
     inputs = ["data", *(["base"] if job.is_scratch else [])]
     shared = {
         **named,
-        **{key: values[key] for key in ("seed", "prompt", "pages", "train", "lora", "moe")},
+        **{key: values[key] for key in ("seed", "prompt", "train", "lora", "moe")},
+        "pages": pages,
         "trust_remote_code": job.trust_remote_code,
     }
     shared["train"] = {k: v for k, v in values["train"].items() if k not in _NOT_LEARNED_FROM}
@@ -43,12 +46,12 @@ def plan(resolved: ResolvedJob) -> Plan:
             name="prepare",
             title="Preparing pages",
             argv=_argv("prepare"),
-            sources=data,
+            sources={**data, **font},
             outputs=inputs,
             settings={
                 "seed": job.seed,
                 "data": {key: value for key, value in values["data"].items() if key != "path"},
-                "pages": values["pages"],
+                "pages": pages,
                 "places": pinned_places(job.data),
                 **({"model": job.model} if job.is_scratch else {}),
             },

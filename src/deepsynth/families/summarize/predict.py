@@ -99,10 +99,8 @@ def draw(text: str, job: SummarizeJob, name: str) -> list[Any]:
         DataError: Nothing in it can be drawn.
     """
     from deepsynth.pages.render.renderer import BadDocument, Renderer
-    from deepsynth.pages.render.settings import PageSettings
 
     try:
-        settings = PageSettings(mode=job.pages.mode, size_px=job.pages.size_px)
-        return list(Renderer(settings).render(text).pages)
+        return list(Renderer(job.pages).render(text).pages)
     except BadDocument as error:
         raise DataError(f"cannot be drawn: {error}.", where=name) from None

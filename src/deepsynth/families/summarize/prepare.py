@@ -24,6 +24,7 @@ from deepsynth.families.summarize.model import scratch_folder
 from deepsynth.families.summarize.prepared import INDEX
 from deepsynth.families.summarize.samples import SPLITS, ShardRows, find_shards
 from deepsynth.families.summarize.sources import fetched_rows, is_pages
+from deepsynth.pages.render.settings import PageSettings
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
 
@@ -106,15 +107,12 @@ def _weighted(
     return sorted(interleave(groups, weights, seed))
 
 
-def bring(
-    data: Data, mode: str, size_px: int, places: list[Path | str], target: Path
-) -> list[Path]:
+def bring(data: Data, pages: PageSettings, places: list[Path | str], target: Path) -> list[Path]:
     """Folders of shards for the datasets of a job, drawn or fetched into `target` if need be.
 
     Args:
         data: The job's `data:`.
-        mode: Page mode, for texts.
-        size_px: Type size, for texts.
+        pages: How texts are drawn.
         places: Folder or file here, or `USER/NAME@commit`.
         target: `data/` of the run.
     """
@@ -130,8 +128,7 @@ def bring(
                 text=data.text,
                 summary=data.summary,
                 output_dir=target,
-                mode=mode,
-                size_px=size_px,
+                pages=pages,
             )
             folders.append(made[0].folder)
         else:
@@ -153,7 +150,10 @@ def main(run: Run) -> None:
     else:
         named = [str(place) for place, _ in step.settings["places"]]
         places = [Path(name) if Path(name).is_absolute() else name for name in named]
-    folders = bring(job.data, job.pages.mode, job.pages.size_px, places, target)
+    pages = job.pages
+    if pages.font:
+        pages = pages.model_copy(update={"font": str(run.source(step, "font"))})
+    folders = bring(job.data, pages, places, target)
     in_place = "data" in step.sources and folders == places
     if not in_place:
         folders = [

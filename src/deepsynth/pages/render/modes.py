@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from deepsynth.errors import RequestError
 
+ModeName: TypeAlias = Literal["tiny", "small", "tile", "base", "large"]
 OCR_1 = "DeepSeek-OCR"
 OCR_2 = "DeepSeek-OCR-2"
 

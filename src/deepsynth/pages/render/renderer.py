@@ -45,13 +45,13 @@ class Renderer:
 
     def __init__(self, settings: PageSettings) -> None:
         self.settings = settings
-        self._fonts = find_fonts(settings.font)
+        self._fonts = find_fonts(settings.font_file)
         self._fast = Typesetter(settings, self._fonts)
         self._shaped: ShapedTypesetter | None = None
         self._covered: frozenset[int] = frozenset()
         self._degrader = (
-            Degrader(settings.degrade, settings.seed, settings.page_px)
-            if settings.degrade
+            Degrader(settings.defects, settings.seed, settings.page_px)
+            if settings.defects
             else None
         )
 

@@ -1,72 +1,72 @@
-"""What a page looks like: the settings that, with the text, decide every byte of it."""
+"""What a page looks like: the settings that, with the text, decide every byte of it.
+
+They are written once, here: `generate` and `preview` take them as flags, a job that draws texts as
+its `pages:`, and the reference lists them.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
 
 from deepsynth.checks import Finding, Severity
 from deepsynth.durable import sha256_value
-from deepsynth.errors import RequestError
-from deepsynth.pages.render.modes import MODES, Mode, mode_named
+from deepsynth.job.job import LocalPath
+from deepsynth.job.settings import Section
+from deepsynth.pages.render.modes import MODES, Mode, ModeName
 
 LAYOUT_VERSION = 1
 """Raised whenever the same text and settings would give another page."""
 PROFILES = {"standard": 8, "small": 4}
-"""Bits of grey per pixel: all 256 greys, or 16 in a file about a quarter smaller."""
+"""Bits of grey per pixel: all 256 greys, or 16 in a file about a fifth smaller."""
 DEGRADATIONS = ("skew", "blur", "noise", "paper", "bleed")
-SMALLEST_PX, SMALL_PX, LARGEST_PX = 8, 10, 64
+SMALL_PX = 10
+"""Type below this is drawn, with a warning."""
 _VERSIONED = ("uharfbuzz", "isal", "numpy", "pyvips", "pyvips-binary", "pyarrow", "pillow")
 
 
-@dataclass(frozen=True)
-class PageSettings:
-    """How text becomes pages.
+class PageSettings(Section):
+    """How text becomes pages."""
 
-    Attributes:
-        mode: Page size by name, see `MODES`.
-        size_px: Height of the type in pixels. Ten is the least that reads well, eight the least.
-        profile: `standard` (256 greys) or `small` (16 greys).
-        degrade: Defects of scanned paper to add, of `DEGRADATIONS`; none for clean pages.
-        seed: Of the degradation; clean pages do not depend on it.
-        font: A font file for the text instead of DejaVu Sans.
-        max_pages: A document is cut after this many pages, and counted.
-        max_characters: A longer document is not drawn at all, and counted.
-        max_missing: Share of a document's characters that may lack a glyph in every font.
-    """
+    mode: ModeName = Field(
+        "base", description="Page size, as DeepSeek-OCR names it; base is 1024 pixels square."
+    )
+    size_px: int = Field(
+        16, ge=8, le=64, description="Height of the type in pixels, 8 to 64; 10 reads well."
+    )
+    profile: Literal["standard", "small"] = Field(
+        "standard", description="standard: 256 greys; small: 16, in about a fifth fewer bytes."
+    )
+    degrade: str | None = Field(
+        None,
+        description="Defects of scanned paper: scan, or a list of skew,blur,noise,paper,bleed.",
+    )
+    seed: int = Field(0, ge=0, description="Of the defects; clean pages do not depend on it.")
+    font: Annotated[str | None, LocalPath()] = Field(
+        None, description="A font file for the text instead of DejaVu Sans."
+    )
+    max_pages: int = Field(64, ge=1, description="A document is cut after so many pages.")
+    max_characters: int = Field(1_000_000, ge=1, description="A longer document is left out.")
+    max_missing: float = Field(
+        0.02, ge=0, le=1, description="Share of its characters that may be in no font."
+    )
 
-    mode: str = "base"
-    size_px: int = 16
-    profile: str = "standard"
-    degrade: tuple[str, ...] = ()
-    seed: int = 0
-    font: Path | None = None
-    max_pages: int = 64
-    max_characters: int = 1_000_000
-    max_missing: float = 0.02
+    @field_validator("degrade")
+    @classmethod
+    def _known(cls, given: str | None) -> str | None:
+        unknown = _names(given) - {"scan", *DEGRADATIONS}
+        if unknown:
+            raise ValueError(f"should be scan, or of {', '.join(DEGRADATIONS)}")
+        return given
 
-    def __post_init__(self) -> None:
-        mode_named(self.mode)
-        if self.profile not in PROFILES:
-            known = ", ".join(PROFILES)
-            raise RequestError(
-                f"{self.profile!r} is not a profile", where="profile", hint=f"Profiles: {known}."
-            )
-        for name in self.degrade:
-            if name not in DEGRADATIONS:
-                raise RequestError(
-                    f"{name!r} is not a degradation",
-                    where="degrade",
-                    hint=f"Choose from {', '.join(DEGRADATIONS)}, or scan for all of them.",
-                )
-        if not SMALLEST_PX <= self.size_px <= LARGEST_PX:
-            raise RequestError(
-                f"type of {self.size_px} px is outside {SMALLEST_PX} to {LARGEST_PX} px",
-                where="size_px",
-                hint="Below 8 px letters run together; 16 px suits the base mode.",
-            )
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """Of `DEGRADATIONS`, in the order in which they are applied."""
+        named = _names(self.degrade)
+        return tuple(name for name in DEGRADATIONS if name in named or "scan" in named)
 
     @property
     def page_mode(self) -> Mode:
@@ -93,6 +93,16 @@ class PageSettings:
         """Pixels of white on each side."""
         return self.page_px // 32
 
+    @property
+    def font_file(self) -> Path | None:
+        """The font for the text, if it is not the usual one."""
+        return Path(self.font) if self.font else None
+
+    def only_drawing(self) -> PageSettings:
+        """Without what a job's `pages:` says besides."""
+        fields = PageSettings.model_fields
+        return PageSettings.model_validate(self.model_dump(include=set(fields)))
+
     def findings(self) -> list[Finding]:
         """What is allowed but unwise."""
         if self.size_px >= SMALL_PX:
@@ -118,13 +128,13 @@ class PageSettings:
             "page_px": self.page_px,
             "size_px": self.size_px,
             "profile": self.profile,
-            "degrade": list(self.degrade),
-            "seed": self.seed if self.degrade else None,
+            "degrade": list(self.defects),
+            "seed": self.seed if self.defects else None,
             "max_pages": self.max_pages,
             "max_characters": self.max_characters,
             "max_missing": self.max_missing,
             "versions": {name: version(name) for name in _VERSIONED},
-            "fonts": {font.path.name: font.sha256 for font in find_fonts(self.font)},
+            "fonts": {font.path.name: font.sha256 for font in find_fonts(self.font_file)},
         }
 
     def fingerprint(self) -> str:
@@ -132,12 +142,9 @@ class PageSettings:
         return sha256_value(self.as_dict())
 
 
-def parse_degrade(given: str | None) -> tuple[str, ...]:
-    """`scan`, or names separated by commas, in the order the defects are applied."""
-    if not given:
-        return ()
-    names = {name.strip() for name in given.split(",") if name.strip()}
-    if "scan" in names:
-        names = (names - {"scan"}) | set(DEGRADATIONS)
-    unknown = tuple(sorted(names - set(DEGRADATIONS)))
-    return tuple(name for name in DEGRADATIONS if name in names) + unknown
+PLAIN = PageSettings.model_validate({})
+"""Clean pages of the usual size."""
+
+
+def _names(given: str | None) -> set[str]:
+    return {name.strip() for name in (given or "").split(",") if name.strip()}

@@ -97,7 +97,7 @@ def workflow_name(run: Run) -> str:
 
     What tells jobs apart is the version, and the key of each step.
     """
-    return f"deepsynth-{run.family}"
+    return f"deepsynth-{run.family or 'pages'}"
 
 
 def job_digest(run: Run) -> str:

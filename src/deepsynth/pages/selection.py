@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 from deepsynth.data.corpus import Corpus
 from deepsynth.errors import RequestError
-from deepsynth.pages.render.settings import PageSettings
 
 
 @dataclass(frozen=True)
@@ -80,16 +77,3 @@ class Selection:
                 hint="Rows are counted over the splits laid end to end.",
             )
         return start, end
-
-
-def page_settings(data: dict[str, Any]) -> PageSettings:
-    """Page settings from what `settings_data` made."""
-    font = Path(data["font"]) if data["font"] else None
-    fields: dict[str, Any] = {**data, "degrade": tuple(data["degrade"]), "font": font}
-    return PageSettings(**fields)
-
-
-def settings_data(settings: PageSettings) -> dict[str, Any]:
-    """Page settings as plain data for a worker."""
-    data = asdict(settings)
-    return {**data, "font": str(settings.font) if settings.font else None}
