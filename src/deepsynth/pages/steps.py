@@ -17,9 +17,11 @@ import yaml
 from pydantic import Field
 
 from deepsynth import durable
+from deepsynth.data.corpus import Corpus
 from deepsynth.data.opening import open_corpus, short_name, source_names
 from deepsynth.job.job import settings_of, settings_yaml
 from deepsynth.job.settings import Section, Setting, validate
+from deepsynth.job.strict_yaml import KeyPath
 from deepsynth.pages.assemble import assemble, chunks_in
 from deepsynth.pages.generate import generate
 from deepsynth.pages.render.settings import PLAIN, PageSettings
@@ -44,15 +46,13 @@ class Request(Section):
     pages: PageSettings = Field(PLAIN, description="How pages look.")
     parts: int = Field(1, ge=1, le=10_000, description="Parts drawn side by side.")
 
-    @property
-    def opening(self) -> dict[str, str | None]:
-        """What decides how a source is read."""
-        return {"text": self.text, "summary": self.summary, "licence": self.licence}
+    def open(self, source: str) -> Corpus:
+        """A source, read as the request says."""
+        return open_corpus(source, text=self.text, summary=self.summary, licence=self.licence)
 
     def splits(self, source: str) -> dict[str, int]:
         """Rows of each split that are drawn."""
-        corpus = open_corpus(source, **self.opening)
-        return Selection(max_samples=self.max_samples).splits(corpus)
+        return Selection(max_samples=self.max_samples).splits(self.open(source))
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,9 @@ def open_run(given: Mapping[str, Any], runs: Path = Path("runs")) -> Run:
         RequestError: Something asked for cannot be; nothing was made.
     """
     flags = {"parts": "--array", "max_samples": "--max-samples"}
-    origins = {(key,): Setting(None, "flag", flags.get(key, "generate")) for key in given}
+    origins: dict[KeyPath, Setting] = {
+        (key,): Setting(None, "flag", flags.get(key, "generate")) for key in given
+    }
     request = validate(Request, given, "generate", "generate", origins)
     names = source_names(request.sources)
     files: dict[str, str] = {}
@@ -86,7 +88,7 @@ def open_run(given: Mapping[str, Any], runs: Path = Path("runs")) -> Run:
     for name in names:
         path = Path(name).expanduser()
         if path.exists():
-            open_corpus(name, **request.opening)
+            request.open(name)
             files[short_name(name)] = str(path.resolve())
             digests[name] = durable.digest(path)
     if font := request.pages.font_file:
@@ -199,7 +201,9 @@ def _draw(run: Run) -> None:
             continue
         (result,) = generate(
             source,
-            **request.opening,
+            text=request.text,
+            summary=request.summary,
+            licence=request.licence,
             max_samples=request.max_samples,
             start_index=start,
             end_index=end,

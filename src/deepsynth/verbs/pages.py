@@ -13,7 +13,7 @@ from rich.table import Table
 
 from deepsynth.data.opening import source_names
 from deepsynth.errors import RequestError, StepFailed, Stopped
-from deepsynth.families import family_names, get_family
+from deepsynth.families import every_family
 from deepsynth.pages.generate import (
     OUTPUT,
     GenerateResult,
@@ -197,7 +197,7 @@ def preview(
         pages: How pages look; a dataset folder keeps its own settings.
     """
     console = _console(sys.stdout)
-    for family in map(get_family, family_names()):
+    for family in every_family():
         gallery = family.preview and family.preview(Path(source), output_dir, count)
         if gallery:
             console.print(f"gallery        {gallery}")

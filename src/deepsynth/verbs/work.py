@@ -205,6 +205,11 @@ def _runner(run: Run, work: Work, beside: Path | None) -> Runner:
 
 
 def work_on(run: Run, last: str | None, work: Work, beside: Path | None = None) -> int:
+    """Do the steps of a run up to the one called `last`, all of them for None.
+
+    Raises:
+        DeepSynthError: It went wrong; a new folder in which nothing was made is removed again.
+    """
     is_new = not run.was_started()
     try:
         runner = _runner(run, work, beside)
