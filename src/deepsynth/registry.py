@@ -63,6 +63,20 @@ class Registry(Generic[T]):
             )
         return found
 
+    def loadable(self) -> Iterator[T]:
+        """All that can be loaded."""
+        yield from (one for one in map(self._try, self) if not isinstance(one, MissingDependency))
+
+    def broken(self) -> Iterator[MissingDependency]:
+        """Why each of the others cannot be."""
+        yield from (one for one in map(self._try, self) if isinstance(one, MissingDependency))
+
+    def _try(self, name: str) -> T | MissingDependency:
+        try:
+            return self.get(name)
+        except MissingDependency as error:
+            return error
+
     def _from_outside(self) -> dict[str, EntryPoint]:
         found = _installed(self.group, tuple(sys.path))
         return {name: point for name, point in found.items() if name not in self.ours}

@@ -1,9 +1,10 @@
-"""What every family must do. A new family is covered by one line in `FAMILIES`."""
+"""What every family must do. A new family is covered by one line in `SMALL`."""
 
 from __future__ import annotations
 
 import ast
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 
 import deepsynth
 from deepsynth.cli import run_command
-from deepsynth.families import family_names, get_family, load_job
+from deepsynth.families import FAMILIES, family_names, get_family, load, load_job
 from deepsynth.job.job import Job, ResolvedJob, read_settings, typed_job
 from deepsynth.job.settings import setting_names
 from deepsynth.run.environments import get_environment
@@ -22,37 +23,49 @@ from deepsynth.run.run import Run
 from deepsynth.run.status import run_state
 from tests.support import tickets
 from tests.support.folders import places_named
+from tests.support.jobs import SMALL
+from tests.support.shared import made_once
 from tests.support.tickets import kinds
-
-FAMILIES: dict[str, Callable[[Path], Path]] = {"classify": tickets.write_job}
-"""For each family, what writes a job with data into a folder and returns the job file."""
-
-ELSEWHERE = {"summarize": "tests/families/summarize", "htr": "tests/families/htr"}
-"""Families that take minutes or a toolchain of their own; their tests run a whole job."""
 
 SOURCE = Path(deepsynth.__file__).parent
 
 every_family = pytest.mark.parametrize("name", family_names())
-small_family = pytest.mark.parametrize(
-    "name", [name for name in family_names() if name not in ELSEWHERE]
-)
 
 
 def resolved(name: str, folder: Path) -> ResolvedJob:
-    assert name in FAMILIES, f"give the family {name} a line in FAMILIES"
-    return get_family(name).resolve(load_job(FAMILIES[name](folder)))
+    return load(SMALL[name](folder))
+
+
+@pytest.fixture(scope="session")
+def whole_once(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Callable[[str], Path]:
+    """Makes, or finds, the whole run of a family's small job."""
+
+    def make(name: str) -> Path:
+        if name == "classify":  # the run that is there anyway
+            return Path(request.getfixturevalue("finished"))
+        if get_family(name).environment:
+            request.getfixturevalue("kraken_folder")
+
+        def fill(folder: Path) -> None:
+            job = SMALL[name](folder / "job")
+            done = tickets.deepsynth("run", job, "--runs", folder, "--name", "run", "--quiet")
+            assert done.returncode == 0, done.stderr
+
+        return made_once(tmp_path_factory, f"whole-{name}", fill) / "run"
+
+    return make
 
 
 @pytest.fixture
-def whole(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A finished run of a family; of classify the one that is there anyway."""
-    if name == "classify":
-        return Path(request.getfixturevalue("copied"))
-    process = tickets.deepsynth(
-        "run", FAMILIES[name](tmp_path), "--runs", tmp_path, "--name", "run"
-    )
-    assert process.returncode == 0, process.stderr
-    return tmp_path / "run"
+def whole(name: str, whole_once: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A copy of the whole run of a family's small job."""
+    return Path(shutil.copytree(whole_once(name), tmp_path / "whole"))
+
+
+def test_every_family_has_a_small_job() -> None:
+    assert list(SMALL) == list(FAMILIES.ours)
 
 
 @every_family
@@ -90,7 +103,7 @@ def test_what_init_writes_is_a_job(name: str, tmp_path: Path) -> None:
     assert run_command(["init", name, str(tmp_path / "new")]) == 2
 
 
-@small_family
+@every_family
 def test_resolving_leaves_a_reason_for_every_preset_and_round_trips(
     name: str, tmp_path: Path
 ) -> None:
@@ -102,7 +115,7 @@ def test_resolving_leaves_a_reason_for_every_preset_and_round_trips(
     assert typed_job(type(job.job), job.settings) == job.job
 
 
-@small_family
+@every_family
 def test_a_plan_can_be_done_in_order_and_says_all_it_reads(name: str, tmp_path: Path) -> None:
     job = resolved(name, tmp_path)
     plan = get_family(name).plan(job)
@@ -117,7 +130,7 @@ def test_a_plan_can_be_done_in_order_and_says_all_it_reads(name: str, tmp_path: 
     assert {"model", "metrics.json", "report.html"} <= set(made)
 
 
-@small_family
+@every_family
 def test_a_plan_depends_on_the_job_and_not_on_where_it_lies(name: str, tmp_path: Path) -> None:
     def keys(folder: Path) -> list[str]:
         steps = get_family(name).plan(resolved(name, folder)).steps
@@ -128,8 +141,8 @@ def test_a_plan_depends_on_the_job_and_not_on_where_it_lies(name: str, tmp_path:
     assert keys(tmp_path / "a") == keys(tmp_path / "b")
 
 
-@small_family
-def test_every_step_is_a_plain_command_line(name: str, tmp_path: Path) -> None:
+def test_every_step_is_a_plain_command_line(tmp_path: Path) -> None:
+    name = "classify"
     job = resolved(name, tmp_path)
     run = Run.create(tmp_path / "run", job, get_family(name).plan(job))
     for step in run.plan.steps:
@@ -145,7 +158,7 @@ def test_every_step_is_a_plain_command_line(name: str, tmp_path: Path) -> None:
     assert get_family(name).headline(run.final_metrics() or {})
 
 
-@small_family
+@every_family
 def test_receipts_let_a_second_command_skip_everything(name: str, whole: Path) -> None:
     run = Run(whole)
     assert run_state(run).state == "done"
@@ -156,7 +169,7 @@ def test_receipts_let_a_second_command_skip_everything(name: str, whole: Path) -
     assert {path: path.stat().st_mtime_ns for path in (whole / "model").rglob("*")} == before
 
 
-@small_family
+@every_family
 def test_a_report_stands_alone(name: str, whole: Path) -> None:
     page = (whole / "report.html").read_text()
     assert page.startswith("<!doctype html>")
@@ -207,7 +220,7 @@ def test_nothing_heavy_is_loaded_for_a_look_at_a_family() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@small_family
+@every_family
 def test_nothing_published_names_a_place_on_this_machine(
     name: str, whole: Path, tmp_path: Path
 ) -> None:

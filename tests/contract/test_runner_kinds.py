@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import re
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -18,10 +15,11 @@ import deepsynth
 from deepsynth.checks import Severity
 from deepsynth.errors import MissingDependency
 from deepsynth.run.status import run_state
-from deepsynth.runners import RUNNERS, RunnerKind, doctor, get_runner, kinds, on_help
+from deepsynth.runners import RUNNERS, RunnerKind, doctor, get_runner, on_help
 from tests.conftest import Answer
 from tests.support import tickets
 from tests.support.outside import install
+from tests.support.source import texts
 from tests.support.toy import counted, counting, make_run
 
 SOURCE = Path(deepsynth.__file__).parent
@@ -35,25 +33,6 @@ def nice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("PYTHONPATH", str(folder))
     return folder
-
-
-@cache
-def texts(path: Path) -> list[tuple[int, str]]:
-    """The texts in a file that are not docstrings, with their lines."""
-    tree = ast.parse(path.read_text())
-    docstrings = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-        and node.body
-        and isinstance(node.body[0], ast.Expr)
-    }
-    return [
-        (node.lineno, node.value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        if id(node) not in docstrings
-    ]
 
 
 @pytest.mark.parametrize("name", RUNNERS.ours)
@@ -98,15 +77,6 @@ def test_kinds_load_nothing_of_what_they_stand_on() -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     heavy = {"flyte", "obstore", "jinja2", "deepsynth.runners.slurm.site"}
     assert heavy.isdisjoint(done.stdout.split())
-
-
-def test_the_list_of_verbs_says_what_each_verb_says_itself() -> None:
-    for kind in kinds():
-        for verb in kind.verbs:
-            module, _, attribute = verb.path.partition(":")
-            found = getattr(import_module(module), attribute)
-            help_text = inspect.getdoc(found) if inspect.isfunction(found) else found.help
-            assert verb.summary == (help_text or "").splitlines()[0]
 
 
 def test_a_runner_from_outside_is_used_like_ours(

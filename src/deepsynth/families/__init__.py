@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
-from deepsynth.errors import JobError, MissingDependency, RunError
+from deepsynth.checks import Finding, Severity
+from deepsynth.errors import JobError, RunError
 from deepsynth.families.family import Family, JobFlags, ManagedEnvironment, Metric
 from deepsynth.hub.model_card import ModelCard
 from deepsynth.job.job import Job, ResolvedJob, read_job
@@ -64,18 +65,22 @@ def get_family(name: str) -> Family:
 
 def every_family() -> Iterator[Family]:
     """Every family that can be loaded; of the others `doctor` tells."""
-    for name in FAMILIES:
-        try:
-            family = FAMILIES.get(name)
-        except MissingDependency:
-            continue
-        yield family
+    return FAMILIES.loadable()
 
 
 def environments() -> dict[str, ManagedEnvironment]:
     """The environments that families need besides the one DeepSynth is in, by name."""
     found = (family.environment for family in every_family())
     return {environment.name: environment for environment in found if environment}
+
+
+def doctor() -> Iterator[Finding]:
+    """What every family says of its environment on this machine."""
+    for error in FAMILIES.broken():
+        where, fix = error.where or "", error.hint or ""
+        yield Finding(Severity.ERROR, "family-broken", where, error.what, fix)
+    for environment in environments().values():
+        yield from environment.probe()
 
 
 def load_job(path: Path, overrides: Iterable[str] = ()) -> ResolvedJob:

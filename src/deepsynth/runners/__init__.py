@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepsynth.errors import MissingDependency, RequestError, RunError
+from deepsynth.errors import RequestError, RunError
 from deepsynth.registry import Registry
 from deepsynth.runners.runner import Runner, RunnerKind
 
@@ -89,12 +89,7 @@ def runner_of(run: Run) -> Runner:
 
 def kinds() -> Iterator[RunnerKind]:
     """Every kind of runner that can be loaded; of the others `doctor` tells."""
-    for name in RUNNERS:
-        try:
-            kind = RUNNERS.get(name)
-        except MissingDependency:
-            continue
-        yield kind
+    return RUNNERS.loadable()
 
 
 def on_help() -> str:
@@ -106,9 +101,8 @@ def doctor() -> Iterator[Finding]:
     """What every runner says of itself on this machine."""
     from deepsynth.checks import Finding, Severity
 
-    for name in RUNNERS:
-        try:
-            yield from RUNNERS.get(name).doctor()
-        except MissingDependency as error:
-            fix = error.hint or ""
-            yield Finding(Severity.ERROR, "runner-broken", error.where or name, error.what, fix)
+    for error in RUNNERS.broken():
+        where, fix = error.where or "", error.hint or ""
+        yield Finding(Severity.ERROR, "runner-broken", where, error.what, fix)
+    for kind in kinds():
+        yield from kind.doctor()

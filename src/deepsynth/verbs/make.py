@@ -12,19 +12,20 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from deepsynth.errors import RequestError
-from deepsynth.families import family_names, family_of, get_family
+from deepsynth.families import FAMILIES, family_of, get_family
 from deepsynth.run.run import Run
 
 
 def init(
-    family: Annotated[str, Parameter(help="What to train: classify.")],
+    family: Annotated[str, Parameter(help=f"What to train: {', '.join(FAMILIES)}.")],
     folder: Annotated[Path, Parameter(help="Where to write; made if it is not there.")],
     /,
     *,
     name: Annotated[
         list[str] | None,
         Parameter(
-            help="htr: PLACE=NAME names a folder; `french` takes those of French guides.",
+            help="PLACE=NAME names a folder, where the family has several; `french` takes the "
+            "names of French guides.",
             negative=(),
         ),
     ] = None,
@@ -38,11 +39,11 @@ def init(
     deepsynth init htr projet --name french --name models=Modeles
     ```
     """
-    if family not in family_names():
-        near = get_close_matches(family, family_names(), n=1)
+    if family not in FAMILIES:
+        near = get_close_matches(family, FAMILIES, n=1)
         raise RequestError(
             f"there is no family {family!r}.",
-            hint=f"Did you mean {near[0]}?" if near else f"One of: {', '.join(family_names())}.",
+            hint=f"Did you mean {near[0]}?" if near else f"One of: {', '.join(FAMILIES)}.",
         )
     chosen = get_family(family)
     if name and chosen.workspace is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import chain
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -38,8 +37,7 @@ def doctor(
     if on is None:
         from deepsynth.hub.doctor import doctor as examine_hub
 
-        own = [kept.probe() for kept in families.environments().values()]
-        findings = [*examine_hub(), *chain(*own), *runners.doctor()]
+        findings = [*examine_hub(), *families.doctor(), *runners.doctor()]
     else:
         findings = list(runners.get_runner(on).doctor())
     if as_json:
@@ -51,7 +49,8 @@ def doctor(
 
 def setup(
     environment: Annotated[
-        str | None, Parameter(help="An environment of its own that a family has, such as htr.")
+        str | None,
+        Parameter(help=f"Of a family with one of its own: {', '.join(families.environments())}."),
     ] = None,
     /,
     *,

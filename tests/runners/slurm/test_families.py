@@ -1,79 +1,25 @@
-"""Each family at a site, on tiny data; a family that is added here needs a line in `SMALL`."""
+"""Families at a site, on tiny data."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
-from examples.manuscript.make_pages import demo_font, write_pages
 
-from deepsynth.families import family_names, get_family, load_job
+from deepsynth.families import get_family, load
 from deepsynth.run.receipts import has_receipt
 from deepsynth.run.run import Run
 from deepsynth.runners.slurm.record import need_record
 from deepsynth.runners.slurm.runner import SlurmRunner
 from deepsynth.runners.slurm.site import Allocation, Site, SiteEnvironment
 from tests.servers.remote import RemoteHost
-from tests.support import tickets
-
-ARTICLES = Path(__file__).parents[3] / "examples" / "articles" / "articles.jsonl"
+from tests.support.jobs import SMALL, htr
 
 
-def classify(folder: Path) -> Path:
-    return tickets.write_job(folder, {"train": {"epochs": 1, "batch_size": 4}})
-
-
-def summarize(folder: Path) -> Path:
-    rows = map(json.loads, ARTICLES.read_text(encoding="utf-8").splitlines()[:3])
-    texts = [json.dumps(row | {"summary": row["title"], "text": row["title"]}) for row in rows]
-    (folder / "short.jsonl").write_text("\n".join(texts), encoding="utf-8")
-    job = {
-        "family": "summarize",
-        "data": {"path": "short.jsonl", "validation_share": 0, "test_share": 0},
-        "pages": {"mode": "tile"},
-        "model": "scratch:deepseek-ocr-2-tiny",
-        "train": {"epochs": 1, "batch_size": 1, "gradient_accumulation": 1},
-        "evaluation": {"split": "train"},
-    }
-    (folder / "job.yaml").write_text(yaml.safe_dump(job))
-    return folder / "job.yaml"
-
-
-def htr(folder: Path) -> Path:
-    write_pages(folder / "truth", font=demo_font("DejaVuSerif"), pages=12, seed=1, lines=2)
-    job = {
-        "family": "htr",
-        "data": {"ground_truth": "truth"},
-        "kraken": {"toolchain": "site", "version": 7},
-        "train": {
-            "spec": "[1,24,0,1 Cr3,3,8 Mp2,2 S1(1x0)1,3 Lbx16]",
-            "batch_size": 8,
-            "epochs": 2,
-            "patience": 0,
-        },
-    }
-    (folder / "job.yaml").write_text(yaml.safe_dump(job))
-    return folder / "job.yaml"
-
-
-SMALL: dict[str, Callable[[Path], Path]] = {
-    "classify": classify,
-    "summarize": summarize,
-    "htr": htr,
-}
-
-
-def make_run(name: str, folder: Path) -> Run:
-    family = get_family(name)
-    job = family.resolve(load_job(SMALL[name](folder)))
-    return Run.create(folder / name, job, family.plan(job))
-
-
-def test_every_family_has_a_small_job() -> None:
-    assert SMALL.keys() == set(family_names())
+def make_run(name: str, path: Path, folder: Path) -> Run:
+    job = load(path)
+    return Run.create(folder / name, job, get_family(name).plan(job))
 
 
 @pytest.mark.slow
@@ -81,7 +27,7 @@ def test_every_family_has_a_small_job() -> None:
 def test_a_family_is_trained_where_deepsynth_is_installed(
     name: str, last: str, hpc: SlurmRunner, tmp_path: Path
 ) -> None:
-    run = make_run(name, tmp_path)
+    run = make_run(name, SMALL[name](tmp_path), tmp_path)
     steps = run.plan.upto(last)
     cpu = Allocation(partition="cpu", memory="1G")
     hpc.site = hpc.site.model_copy(update={"memory": "1G", "cpu": cpu})
@@ -105,7 +51,8 @@ def test_kraken_is_trained_where_nothing_of_ours_is(
     plain = SiteEnvironment(setup=["module load kraken"], deepsynth=False, signal="USR1")
     site = Site(host="hpc", partition="cpu", memory="1G", environments={"this": plain})
     runner = SlurmRunner("hpc", site, lambda line: None)
-    run = make_run("htr", tmp_path)
+    job = htr(tmp_path, kraken={"toolchain": "site", "version": 7})
+    run = make_run("htr", job, tmp_path)
     planned = runner.dry_run(run)
     assert "done on this side, since the site has no DeepSynth: check, prepare, train" in planned
     runner.run(run, run.plan.upto("train"))

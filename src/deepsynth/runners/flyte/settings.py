@@ -58,7 +58,7 @@ class FlyteSettings(Section):
 
     image: Name = "deepsynth:cpu"
     images: dict[Name, Name] = Field(
-        default_factory=dict, description="Images of other environments than `this`: htr."
+        default_factory=dict, description="Images of other environments than `this`, by name."
     )
     store: str | None = Field(
         None, description="Folder in storage that keeps what steps make: s3://BUCKET/NAME."

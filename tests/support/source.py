@@ -1,10 +1,30 @@
-"""What modules import, and the circles this makes."""
+"""What the source says of itself: its texts, what its modules import, the circles this makes."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
+
+
+@cache
+def texts(path: Path) -> list[tuple[int, str]]:
+    """The texts in a file that are not docstrings, with their lines."""
+    tree = ast.parse(path.read_text())
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    return [
+        (node.lineno, node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if id(node) not in docstrings
+    ]
 
 
 def graph(source: Path, package: str) -> dict[str, set[str]]:
