@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copyfile, copytree
@@ -17,6 +18,7 @@ from deepsynth.errors import DataError
 from deepsynth.families.htr.ground_truth.folder_checks import check_ground_truth
 from deepsynth.families.htr.ground_truth.page_checks import check_file
 from deepsynth.families.htr.ground_truth.pages import read_page, scan_folder
+from deepsynth.families.htr.ground_truth.repair import repair
 from tests.families.htr.conftest import REAL
 
 Plant = Callable[[Path], None]
@@ -250,6 +252,46 @@ def test_entities_are_not_expanded(page_folder: Path):
     check = check_file(page_folder / "p000.xml")
     assert check.page is None
     assert "KEEP OUT" not in str(check.findings)
+
+
+HUGE = "9" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("form", "plant"),
+    [
+        ("alto", edit(' WIDTH="[0-9]*"', ' WIDTH="1e999"', count=0)),
+        ("alto", edit(' BASELINE="[^"]*"', ' BASELINE="1e999 5 -1e999 6"')),
+        ("alto", edit(' BASELINE="[^"]*"', f' BASELINE="{HUGE}"')),
+        ("page", edit(' imageWidth="[^"]*"', ' imageWidth="-1e999"')),
+        ("page", edit(' imageWidth="[^"]*"', ' imageWidth="nan"')),
+        ("page", edit(r"p003\.png", "9" * 5000)),
+        ("page", edit('<Baseline points="[^"]*"', f'<Baseline points="{HUGE},1 2,{HUGE}"')),
+        ("page", edit('<Baseline points="[^"]*"', f'<Baseline points="{HUGE}"')),
+        ("page", edit('custom="[^"]*"', f'custom="{"structure {type" * 20_000}"')),
+    ],
+)
+def test_absurd_values_are_read_at_once_and_end_in_findings(
+    page_folder: Path, alto_folder: Path, form: str, plant: Plant
+):
+    path = {"page": page_folder, "alto": alto_folder}[form] / "p003.xml"
+    plant(path)
+    started = time.process_time()
+    assert check_file(path).page
+    repair(path.parent, path.parent.parent / "mended")
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("form", ["page", "alto"])
+def test_a_file_in_another_encoding_than_it_says_is_named(
+    page_folder: Path, alto_folder: Path, form: str
+):
+    path = {"page": page_folder, "alto": alto_folder}[form] / "p003.xml"
+    text = path.read_text(encoding="utf-8").replace("<PcGts", "<!-- été --><PcGts")
+    path.write_bytes(text.replace("<alto", "<!-- été --><alto").encode("latin-1"))
+    (finding,) = check_file(path).findings
+    assert finding.code == "xml-malformed"
+    assert "encoding" in finding.fix
 
 
 def test_hidden_files_are_named_and_ignored(page_folder: Path):

@@ -89,6 +89,28 @@ def test_model_files_of_the_wrong_kind_are_refused(tmp_path: Path):
         read_model(whole)
 
 
+@pytest.mark.parametrize(
+    ("part", "odd"),
+    [
+        (b'"kraken_meta": "', b'"kraken_meta": "7'),
+        (b'\\"codec\\": {', b'\\"codec\\": 7, \\"x\\": {'),
+        (b'\\"vgsl\\": \\"[1,48', b'\\"vgsl\\": \\"[x,48'),
+        (b'\\"_tasks\\": [', b'\\"_tasks\\": [7, '),
+        (b'"data_offsets": [0, 4]', b'"data_offsets": 1e999'),
+        (b'"__metadata__": {', b'"__metadata__": [], "x": {'),
+        (b"{", b"[" * 100_000 + b"{"),
+    ],
+)
+def test_odd_model_files_are_refused(tmp_path: Path, part: bytes, odd: bytes):
+    path = safetensors(tmp_path / "m.safetensors", ["recognition"])
+    head = path.read_bytes()[8:-4]
+    assert part in head
+    head = head.replace(part, odd, 1)
+    path.write_bytes(len(head).to_bytes(8, "little") + head + bytes(4))
+    with pytest.raises(ModelError, match="not a Kraken model"):
+        read_model(path)
+
+
 def test_the_gallery_shows_lines_and_what_is_wrong_with_them(page_folder: Path, tmp_path: Path):
     edit("<Baseline[^>]*>", "")(page_folder / "p000.xml")
     on_image(truncate)(page_folder / "p001.xml")

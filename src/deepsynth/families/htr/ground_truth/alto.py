@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from deepsynth.families.htr.ground_truth.model import Line, Page, Point, Region
+from deepsynth.families.htr.ground_truth.model import Line, Page, Point, Region, whole
 
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 _BLOCKS = {"TextBlock": "text", "Illustration": "illustration", "GraphicalElement": "graphic"}
@@ -46,8 +46,8 @@ def read(path: Path, root: Any) -> Page:
         format="alto",
         version=_version(root),
         image_name=(root.findtext(".//{*}fileName") or "").strip(),
-        width=_size(page, "WIDTH"),
-        height=_size(page, "HEIGHT"),
+        width=0 if page is None else whole(page.get("WIDTH")),
+        height=0 if page is None else whole(page.get("HEIGHT")),
         unit=unit or "pixel",
         lines=lines,
         regions=regions,
@@ -61,7 +61,7 @@ def points(text: str | None) -> tuple[Point, ...]:
     An odd count of numbers, such as the single height that `BASELINE` held before ALTO 4.1,
     gives no points. Points repeated in a row are kept once, as Kraken does.
     """
-    numbers = [int(float(found)) for found in _NUMBER.findall(text or "")]
+    numbers = [whole(found) for found in _NUMBER.findall(text or "")]
     if len(numbers) % 2:
         return ()
     pairs = zip(numbers[::2], numbers[1::2], strict=True)
@@ -98,8 +98,8 @@ def _region(element: Any, kind: str, labels: Any) -> Region:
     polygon = element.find("{*}Shape/{*}Polygon")
     outline = points(None if polygon is None else polygon.get("POINTS"))
     if not outline:
-        left, top = _size(element, "HPOS"), _size(element, "VPOS")
-        right, bottom = left + _size(element, "WIDTH"), top + _size(element, "HEIGHT")
+        left, top = whole(element.get("HPOS")), whole(element.get("VPOS"))
+        right, bottom = left + whole(element.get("WIDTH")), top + whole(element.get("HEIGHT"))
         if right > left and bottom > top:
             outline = ((left, top), (left, bottom), (right, bottom), (right, top))
     names = labels(element)
@@ -108,13 +108,6 @@ def _region(element: Any, kind: str, labels: Any) -> Region:
         type=names[0] if names else element.get("TYPE") or _BLOCKS[kind],
         polygon=outline,
     )
-
-
-def _size(element: Any, name: str) -> int:
-    try:
-        return int(float(element.get(name)))
-    except (AttributeError, TypeError, ValueError):
-        return 0
 
 
 def _version(root: Any) -> str:

@@ -12,6 +12,23 @@ Point = tuple[int, int]
 """A position in pixels of the page image, from its top left corner."""
 
 
+_FAR = 2**31 - 1
+
+
+def number(text: str | None) -> float:
+    """A number as a file writes it; what is none is 0, and none is beyond 2^31."""
+    try:
+        value = float(text or 0)
+    except ValueError:
+        return 0
+    return min(max(value, -_FAR), _FAR) if value == value else 0
+
+
+def whole(text: str | None) -> int:
+    """The same in whole pixels."""
+    return int(number(text))
+
+
 class NotGroundTruth(DataError):
     """A file that cannot be read as ground truth; `code` names the finding it becomes."""
 

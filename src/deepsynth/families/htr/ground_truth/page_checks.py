@@ -80,7 +80,7 @@ def _image_of(page: Page, check: PageCheck) -> Path | None:
         check.unusable = problem.what
         check.findings.append(_as_finding(problem))
         return find_image(page)
-    if image.is_file() and image.name in {entry.name for entry in image.parent.iterdir()}:
+    if image.name in {entry.name for entry in image.parent.glob("*")} and image.is_file():
         return image
     found = find_image(page)
     check.findings.append(_name_finding(page, image, found))

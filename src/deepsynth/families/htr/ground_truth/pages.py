@@ -31,7 +31,8 @@ def parse_xml(path: Path) -> Any:
     """
     from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]
 
-    if path.stat().st_size == 0:
+    content = path.read_bytes()
+    if not content:
         raise NotGroundTruth(
             "xml-empty",
             "the file is empty (0 bytes)",
@@ -42,15 +43,18 @@ def parse_xml(path: Path) -> Any:
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
     )
     try:
-        tree = etree.parse(os.fspath(path), parser)
+        root = etree.fromstring(content, parser)
     except etree.XMLSyntaxError as error:
+        encoding = "encod" in (error.msg or "")
         raise NotGroundTruth(
             "xml-malformed",
             f"not well-formed XML: {error.msg}",
             where=f"{path}:{error.lineno or 1}",
-            hint="Export the page again, or mend the file at that line.",
+            hint="Save the file in the encoding its first line names, or name the one it is in."
+            if encoding
+            else "Export the page again, or mend the file at that line.",
         ) from None
-    dtd = tree.docinfo.internalDTD
+    dtd = root.getroottree().docinfo.internalDTD
     if dtd is not None and any(True for _ in dtd.iterentities()):
         raise NotGroundTruth(
             "xml-entities",
@@ -58,7 +62,7 @@ def parse_xml(path: Path) -> Any:
             where=path,
             hint="Remove its DOCTYPE; ground truth has no need of entities.",
         )
-    return tree.getroot()
+    return root
 
 
 def read_page(path: Path) -> Page:

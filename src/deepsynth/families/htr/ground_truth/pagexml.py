@@ -7,10 +7,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from deepsynth.families.htr.ground_truth.model import Line, Page, Point, Region
+from deepsynth.families.htr.ground_truth.model import Line, Page, Point, Region, whole
 
-_STRUCTURE = re.compile(r"structure\s*\{[^}]*?type:\s*([^;}]+)")
-_POINT = re.compile(r"(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?)")
+# neither looks twice at what it has seen, however long a file makes it
+_STRUCTURE = re.compile(r"structure\s*+\{[^{}]*?type:\s*+([^;}]+)")
+_POINT = re.compile(r"(-?+(?<!\d)\d++(?:\.\d++)?),(-?\d++(?:\.\d++)?)")
 
 
 def read(path: Path, root: Any) -> Page:
@@ -37,8 +38,8 @@ def read(path: Path, root: Any) -> Page:
         format="page",
         version=_version(root),
         image_name=(attributes.get("imageFilename") or "").strip(),
-        width=_size(attributes.get("imageWidth")),
-        height=_size(attributes.get("imageHeight")),
+        width=whole(attributes.get("imageWidth")),
+        height=whole(attributes.get("imageHeight")),
         unit="pixel",
         lines=lines,
         regions=regions,
@@ -48,7 +49,7 @@ def read(path: Path, root: Any) -> Page:
 def points(element: Any) -> tuple[Point, ...]:
     """Points of a `Coords` or `Baseline` element; none when it is absent or holds none."""
     text = "" if element is None else element.get("points") or ""
-    pairs = ((int(float(x)), int(float(y))) for x, y in _POINT.findall(text))
+    pairs = ((whole(x), whole(y)) for x, y in _POINT.findall(text))
     return tuple(point for point, _ in groupby(pairs))
 
 
@@ -75,13 +76,6 @@ def _line(element: Any) -> Line:
 def _structure(element: Any) -> str:
     found = _STRUCTURE.search(element.get("custom") or "")
     return found.group(1).strip() if found else ""
-
-
-def _size(text: str | None) -> int:
-    try:
-        return int(float(text or 0))
-    except ValueError:
-        return 0
 
 
 def _version(root: Any) -> str:

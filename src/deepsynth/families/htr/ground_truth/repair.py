@@ -24,7 +24,7 @@ from deepsynth.families.htr.ground_truth import alto, geometry, pagexml
 from deepsynth.families.htr.ground_truth.alphabet import normalize
 from deepsynth.families.htr.ground_truth.images import find_image, inspect_image
 from deepsynth.families.htr.ground_truth.line_checks import JOINERS
-from deepsynth.families.htr.ground_truth.model import NotGroundTruth, Page, Point
+from deepsynth.families.htr.ground_truth.model import NotGroundTruth, Page, Point, number
 from deepsynth.families.htr.ground_truth.pages import parse_xml, read_page, scan_folder
 
 REPORT = "repair.jsonl"
@@ -199,7 +199,7 @@ def _mend_unit(page: Page, root: Any, scale: float, note: Callable[..., None]) -
         for name in ("HPOS", "VPOS", "WIDTH", "HEIGHT"):
             value = element.get(name)
             if value:
-                element.set(name, str(round(float(value) * scale)))
+                element.set(name, str(round(number(value) * scale)))
         for name in ("BASELINE", "POINTS"):
             value = element.get(name)
             if value:

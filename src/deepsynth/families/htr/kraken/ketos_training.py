@@ -13,13 +13,12 @@ import signal
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from deepsynth import durable
 from deepsynth.errors import MissingDependency, ModelError, StepFailed
 from deepsynth.families.htr.job import HtrJob
 from deepsynth.families.htr.kraken.ketos import Dialect, dialect_of, train_command
-from deepsynth.families.htr.kraken.model_file import read_model
+from deepsynth.families.htr.kraken.model_file import ModelFile, read_model
 from deepsynth.families.htr.prepared import (
     Manifest,
     base_model,
@@ -246,7 +245,7 @@ def best_of(models: Path, tail: Iterable[str]) -> tuple[Path, float]:
     found: list[tuple[float, Path]] = []
     for path in sorted([*models.glob("*.mlmodel"), *models.glob("*.safetensors")]):
         try:
-            scored = recorded_score(path, read_model(path).metadata)
+            scored = _recorded_score(read_model(path))
         except ModelError:
             continue  # cut short when ketos was stopped
         if scored is not None:
@@ -263,13 +262,10 @@ def best_of(models: Path, tail: Iterable[str]) -> tuple[Path, float]:
     return path, score
 
 
-def recorded_score(path: Path, metadata: dict[str, Any]) -> float | None:
-    """The last validation score a model file knows of."""
-    named = re.match(r"best_([\d.]+)\.[a-z]+$", path.name)
-    if named:
-        return float(named.group(1))
-    accuracies = metadata.get("accuracy") or []
-    return float(accuracies[-1][1]) if accuracies else None
+def _recorded_score(model: ModelFile) -> float | None:
+    """The last validation score a model file knows of: in its name, or inside."""
+    named = re.match(r"best_(\d+\.\d+|\d+)\.[a-z]+$", model.path.name)
+    return float(named[1]) if named else model.accuracy
 
 
 def advise(log: str) -> str | None:

@@ -7,6 +7,7 @@ Only the metadata is read: what the network is for, its layers, and the characte
 from __future__ import annotations
 
 import json
+import re
 import struct
 import unicodedata
 from collections.abc import Iterator
@@ -14,14 +15,47 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
+
 from deepsynth.errors import ModelError
 
 Task = Literal["recognition", "segmentation"]
 
 _TASKS: dict[str, Task] = {"recognition": "recognition", "segmentation": "segmentation"}
 _MAX_HEADER = 64 * 2**20
+_OBJECT = TypeAdapter(dict[str, Any])
+_INPUT = re.compile(r"[\[ ]*\d{1,6},(\d{1,6}),(\d{1,6}),(\d{1,6})[ \]]")
 # numbers of the fields on the way to the metadata in a CoreML file (Model.proto of coremltools)
 _DESCRIPTION, _METADATA, _USER_DEFINED = 2, 100, 100
+
+
+class _Tensor(BaseModel):
+    """Where a tensor of a safetensors file lies."""
+
+    data_offsets: tuple[int, int]
+
+
+class _Metadata(BaseModel):
+    """What Kraken keeps of a model; a file comes from anywhere, so types are not taken on trust."""
+
+    vgsl: str = ""
+    codec: dict[str, Any] | None = None
+    accuracy: list[tuple[int, float]] | None = None
+    kinds: str | list[str] | None = Field(
+        None, validation_alias=AliasChoices("_tasks", "model_type")
+    )
+
+    @field_validator("codec", mode="before")
+    @classmethod
+    def _from_text(cls, codec: Any) -> Any:
+        return json.loads(codec) if isinstance(codec, str) else codec
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +67,18 @@ class ModelFile:
         format: `coreml` or `safetensors`.
         task: What the network is for.
         spec: Its layers in VGSL, for example `[1,120,0,1 Cr3,13,32 ...]`.
+        input_shape: Height, width and channels the network reads; 0 means any.
         characters: Characters it can write; empty for segmentation.
-        metadata: Everything else Kraken keeps in the file.
+        accuracy: Its last score on validation data, if it was kept.
     """
 
     path: Path
     format: Literal["coreml", "safetensors"]
     task: Task
     spec: str
+    input_shape: tuple[int, int, int]
     characters: frozenset[str]
-    metadata: dict[str, Any]
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels the network reads; 0 means any."""
-        _, height, width, channels = (
-            int(part) for part in self.spec.strip("[] ").split()[0].split(",")
-        )
-        if height == 1 and channels > 3:  # height written in the place of the channels
-            height, channels = channels, 1
-        return height, width, channels
+    accuracy: float | None
 
     @property
     def normal_form(self) -> Literal["NFC", "NFD"]:
@@ -85,9 +111,11 @@ def read_model(path: Path, task: Task | None = None) -> ModelFile:
             model = _read_safetensors(path, task)
         else:
             model = _read_coreml(path)
-    except (ValueError, KeyError, IndexError, struct.error, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, IndexError, RecursionError, struct.error, OSError) as error:
+        told = isinstance(error, ValidationError | RecursionError)
+        why = "what it says of itself is not what Kraken writes" if told else error
         raise ModelError(
-            f"this is not a Kraken model: {error}",
+            f"this is not a Kraken model: {why}",
             where=path,
             hint="Kraken models end in .mlmodel or .safetensors; a download may be cut short.",
         ) from None
@@ -105,23 +133,18 @@ def _read_safetensors(path: Path, task: Task | None) -> ModelFile:
         (length,) = struct.unpack("<Q", stream.read(8))
         if length > _MAX_HEADER:
             raise ValueError("its header is too long")
-        header = json.loads(stream.read(length))
-    end = (
-        8
-        + length
-        + max(
-            (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"),
-            default=0,
-        )
-    )
+        header = _OBJECT.validate_json(stream.read(length))
+    kept = _OBJECT.validate_python(header.pop("__metadata__", {}))
+    tensors = [_Tensor.model_validate(entry) for entry in header.values()]
+    end = 8 + length + max((tensor.data_offsets[1] for tensor in tensors), default=0)
     if path.stat().st_size < end:
         raise ValueError(f"it is cut short, {path.stat().st_size} of {end} bytes")
-    models = json.loads(header.get("__metadata__", {}).get("kraken_meta", "{}"))
+    models = _OBJECT.validate_json(kept.get("kraken_meta", "{}"))
     if not models:
         raise ValueError("it has no Kraken metadata")
-    found = list(models.values())
-    fitting = [model for model in found if task in model.get("_tasks", [])] or found
-    return _model(path, "safetensors", fitting[0], fitting[0]["_tasks"])
+    found = [_Metadata.model_validate(model) for model in models.values()]
+    fitting = [model for model in found if task in (model.kinds or [])] or found
+    return _model(path, "safetensors", fitting[0])
 
 
 def _read_coreml(path: Path) -> ModelFile:
@@ -135,24 +158,32 @@ def _read_coreml(path: Path) -> ModelFile:
             values[pair[1].decode()] = pair[2].decode()
     if "kraken_meta" not in values and "vgsl" not in values:
         raise ValueError("it has no Kraken metadata")
-    kept = json.loads(values.get("kraken_meta", "{}"))
+    kept = _OBJECT.validate_json(values.get("kraken_meta", "{}"))
     kept.setdefault("vgsl", values.get("vgsl", ""))
     if "codec" in values:
-        kept["codec"] = json.loads(values["codec"])
-    kinds = kept.get("model_type") or ("recognition" if kept.get("codec") else "segmentation")
-    return _model(path, "coreml", kept, [kinds] if isinstance(kinds, str) else kinds)
+        kept["codec"] = values["codec"]
+    return _model(path, "coreml", _Metadata.model_validate(kept))
 
 
-def _model(
-    path: Path, form: Literal["coreml", "safetensors"], kept: dict[str, Any], kinds: list[str]
-) -> ModelFile:
+def _model(path: Path, form: Literal["coreml", "safetensors"], kept: _Metadata) -> ModelFile:
+    kinds = kept.kinds or ("recognition" if kept.codec else "segmentation")
+    kinds = [kinds] if isinstance(kinds, str) else kinds
     task: Task | None = next((_TASKS[kind] for kind in kinds if kind in _TASKS), None)
     if task is None:
         raise ValueError(f"it is a model for {', '.join(kinds) or 'nothing known'}")
-    codec = kept.get("codec") or {}
-    codec = json.loads(codec) if isinstance(codec, str) else codec
-    rest = {k: v for k, v in kept.items() if k not in ("codec", "vgsl")}
-    return ModelFile(path, form, task, kept["vgsl"], frozenset("".join(codec)), rest)
+    accuracy = kept.accuracy[-1][1] if kept.accuracy else None
+    characters = frozenset("".join(kept.codec or {}))
+    return ModelFile(path, form, task, kept.vgsl, _input_shape(kept.vgsl), characters, accuracy)
+
+
+def _input_shape(spec: str) -> tuple[int, int, int]:
+    found = _INPUT.match(spec)
+    if not found:
+        raise ValueError("it does not say what its network reads")
+    height, width, channels = (int(number) for number in found.groups())
+    if height == 1 and channels > 3:  # height written in the place of the channels
+        height, channels = channels, 1
+    return height, width, channels
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
