@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from deepsynth.checks import Severity
-from deepsynth.families.summarize.batches import PageCollator
+from deepsynth.families.summarize.batches import IGNORED, PageCollator
 from deepsynth.families.summarize.check import check_budget
 from deepsynth.families.summarize.check_pages import (
     check_geometry,
@@ -141,3 +141,31 @@ def test_tokens_that_make_a_character_together_are_shown_together(collator: Page
     assert "".join(shown[:-1]) == "日本 bâtir"
     assert preview["pieces"][-1]["end"]
     assert sum(piece["tokens"] for piece in preview["pieces"]) == preview["learned_tokens"]
+
+
+class OneFurther(PageCollator):
+    """The fault: the mask is right, the values of the labels are those one place further."""
+
+    def __call__(self, samples: Any) -> dict[str, Any]:
+        batch = super().__call__(samples)
+        labels = batch["labels"]
+        moved = labels.roll(-1, dims=1)
+        batch["labels"] = labels.where((labels == IGNORED) | (moved == IGNORED), moved)
+        return batch
+
+
+def test_labels_of_the_wrong_value_are_seen_though_the_mask_is_right(
+    collator: PageCollator,
+) -> None:
+    faulty = OneFurther(collator.processor, collator.view, collator.prompt, 20)
+    found, _ = check_mask(PageSamples(rows(4), "train"), faulty)
+    assert codes(found) == {"mask-wrong": Severity.ERROR}
+
+
+@pytest.mark.parametrize(("same", "severity"), [(4, Severity.ERROR), (2, Severity.WARNING)])
+def test_one_summary_under_many_documents_is_said(
+    same: int, severity: Severity, collator: PageCollator
+) -> None:
+    alike = [r | {"summary": "the same"} if n < same else r for n, r in enumerate(rows(4))]
+    found, _ = check_summaries(PageSamples(alike, "train"), "train", collator)
+    assert codes(found)["summary-alike"] == severity

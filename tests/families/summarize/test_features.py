@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepsynth.errors import RequestError
+from deepsynth.errors import DataError, RequestError
 from deepsynth.families.summarize.features import FeatureStore, require_space
 
 
@@ -90,3 +90,23 @@ def test_space_is_asked_for_in_advance(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(RequestError, match="the disk has") as caught:
         require_space(cache, 1000, 257, 1.0)
     assert "train.cache_features: false" in (caught.value.hint or "")
+
+
+def test_features_that_are_not_what_was_written_are_refused(tmp_path: Path) -> None:
+    first = store(tmp_path)
+    first.add([("a", features(1)), ("b", features(2))])
+    data = first.folder / "features.bin"
+    half = data.stat().st_size // 2
+    data.write_bytes(data.read_bytes()[:half] + bytes(half))
+    again = store(tmp_path)
+    assert torch.equal(again["a"], features(1))
+    with pytest.raises(DataError, match="cached features") as caught:
+        again["b"]
+    assert str(first.folder) in (caught.value.hint or "")
+
+
+def test_features_from_before_there_was_a_checksum_are_encoded_again(tmp_path: Path) -> None:
+    first = store(tmp_path)
+    first.add([("a", features(1))])
+    (first.folder / "index.jsonl").write_text('["a", 0, 3]\n')
+    assert "a" not in store(tmp_path)

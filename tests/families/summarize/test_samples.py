@@ -134,3 +134,13 @@ def test_a_broken_page_names_its_row() -> None:
     assert caught.value.where == "articles, row 1"
     with pytest.raises(DataError, match="no readable image"):
         decode_page(page("cut")[:-40])
+
+
+def test_the_name_of_a_special_token_in_a_summary_is_text(processor: Any) -> None:
+    tokenizer = processor.tokenizer
+    collator = PageCollator(processor, page_view(processor, (192, 192)), "Summarise.")
+    summary = f"before <image> and {tokenizer.eos_token} after"
+    ids = collator.target_ids(summary)
+    assert tokenizer.convert_tokens_to_ids("<image>") not in ids
+    assert ids.count(tokenizer.eos_token_id) == 1
+    assert tokenizer.decode(ids[:-1]) == summary

@@ -109,9 +109,14 @@ class PageCollator:
 
     def target_ids(self, summary: str) -> list[int]:
         """Tokens of a summary and the end token; cut, and then without it, when too long."""
+        (ids,) = self.tokens_of([summary])
+        return [*ids, self.processor.tokenizer.eos_token_id][: self.max_target_tokens]
+
+    def tokens_of(self, summaries: Sequence[str]) -> list[list[int]]:
+        """Tokens of summaries, whole and without an end; the name of a special token is text."""
         tokenizer = self.processor.tokenizer
-        ids = tokenizer(summary, add_special_tokens=False)["input_ids"]
-        return [*ids, tokenizer.eos_token_id][: self.max_target_tokens]
+        found = tokenizer(list(summaries), add_special_tokens=False, split_special_tokens=True)
+        return found["input_ids"]
 
     def prompt_ids(self, sample: Sample) -> list[int]:
         """Tokens of the prompt; they depend on number and size of the pages alone."""

@@ -13,6 +13,8 @@ from deepsynth.families.summarize.model import PageView
 from deepsynth.families.summarize.samples import PageSamples
 
 TRUNCATED_SHARE = 0.02
+_ALIKE_SHARE = 0.2
+"""Share of the documents from which on one summary is too common."""
 _EXAMPLES = 5
 
 
@@ -125,12 +127,11 @@ def check_summaries(
                 tuple(samples.where(index) for index in empty[:_EXAMPLES]),
             )
         )
+    findings += _alike(texts, split)
     limit = collator.max_target_tokens
-    tokenizer = collator.processor.tokenizer
     # No token is longer than a few hundred characters: beyond this the count changes nothing.
     capped = [text[: 64 * limit] for text in texts]
-    encoded = tokenizer(capped, add_special_tokens=False)["input_ids"]
-    lengths = np.array([len(ids) + 1 for ids in encoded] or [1])
+    lengths = np.array([len(ids) + 1 for ids in collator.tokens_of(capped)] or [1])
     cut = np.flatnonzero(lengths > limit)
     middle, high, top = np.percentile(lengths, [50, 95, 100]).astype(int)
     findings.append(
@@ -157,6 +158,24 @@ def check_summaries(
     return findings, int(high)
 
 
+def _alike(texts: list[str], split: str) -> list[Finding]:
+    """A summary that stands under many documents: the model would learn to say it of any page."""
+    (common, count), *_ = Counter(text.strip() for text in texts).most_common(1) or [("", 0)]
+    if count < max(2, _ALIKE_SHARE * len(texts)) or not common:
+        return []
+    every = count == len(texts)
+    return [
+        Finding(
+            Severity.ERROR if every else Severity.WARNING,
+            "summary-alike",
+            split,
+            f"{count} of {len(texts)} documents have the same summary: “{common[:80]}”. A model "
+            "that does not look at the page would score well.",
+            "Look at the column that was taken for the summary, or remove these rows.",
+        )
+    ]
+
+
 def check_mask(
     samples: PageSamples, collator: PageCollator
 ) -> tuple[list[Finding], dict[str, Any]]:
@@ -170,7 +189,9 @@ def check_mask(
     sample = samples.read(0)
     batch = collator([sample])
     ids, labels = batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
-    learned = [token for token, label in zip(ids, labels, strict=True) if label != IGNORED]
+    # The labels themselves, not the inputs below them: what is learned is what stands here.
+    learned = [label for label in labels if label != IGNORED]
+    shown = [token for token, label in zip(ids, labels, strict=True) if label != IGNORED]
     wanted = collator.target_ids(sample.summary)
     decoded = tokenizer.decode(learned, skip_special_tokens=True)
     preview = {
@@ -183,13 +204,14 @@ def check_mask(
         "decoded": decoded,
         "summary": sample.summary,
     }
-    if learned != wanted:
+    if learned != wanted or shown != wanted:
         return [
             Finding(
                 Severity.ERROR,
                 "mask-wrong",
                 samples.where(0),
-                f"Loss falls on {len(learned)} tokens, the summary has {len(wanted)}.",
+                f"Loss falls on “{decoded[:60]}”, {len(learned)} tokens; the summary is "
+                f"“{sample.summary[:60]}”, {len(wanted)} tokens.",
                 "This processor pads or orders its input in a way that is not supported.",
             )
         ], preview

@@ -3,24 +3,27 @@
 The encoder is about 60 % of a training step (1.37 TFLOP a page against 0.92 for the decoder,
 forward and backward, with 128 target tokens), and frozen it gives the same features every epoch.
 A cache belongs to one encoder, one set of processor settings and one precision; its folder is
-named after them. Features are appended to `features.bin`; a line in `index.jsonl` is written only
-after its bytes are on disk, so an interrupted pass goes on where it stopped.
+named after them. Features are appended to `features.bin`; a line in `index.jsonl`, with their
+checksum, is written only after the bytes are on disk, so an interrupted pass goes on where it
+stopped.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import mmap
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from deepsynth import durable
-from deepsynth.errors import RequestError
+from deepsynth.errors import DataError, RequestError
 from deepsynth.families.summarize.memory import readable_size
 from deepsynth.families.summarize.samples import Page, PageSamples, Sample
 
@@ -51,7 +54,7 @@ class FeatureStore:
         self._hidden = hidden
         self._dtype = dtype
         self._row_bytes = hidden * dtype.itemsize
-        self._places: dict[str, tuple[int, int]] = {}
+        self._places: dict[str, tuple[int, int, int]] = {}
         self._map: mmap.mmap | None = None
         self._read_index()
 
@@ -62,14 +65,24 @@ class FeatureStore:
         return len(self._places)
 
     def __getitem__(self, key: str) -> Any:
-        """The features of a page, as a tensor that shares nothing with the file."""
+        """The features of a page, as a tensor that shares nothing with the file.
+
+        Raises:
+            DataError: The bytes have another checksum than when they were written.
+        """
         import torch
 
-        offset, tokens = self._places[key]
+        offset, tokens, checksum = self._places[key]
         if self._map is None:
             with (self.folder / _DATA).open("rb") as stream:
                 self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         block = bytearray(self._map[offset : offset + tokens * self._row_bytes])
+        if zlib.crc32(block) != checksum:
+            raise DataError(
+                "the cached features of a page are not what was written there.",
+                where=self.folder / _DATA,
+                hint=f"Delete the folder {self.folder}; the pages are encoded again.",
+            )
         return torch.frombuffer(block, dtype=self._dtype).view(tokens, self._hidden)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -97,15 +110,16 @@ class FeatureStore:
         import torch
 
         lines: list[str] = []
-        places: dict[str, tuple[int, int]] = {}
+        places: dict[str, tuple[int, int, int]] = {}
         self._map = None
         with (self.folder / _DATA).open("ab") as data:
             for key, features in entries:
                 offset, tokens = data.tell(), features.shape[0]
                 block = features.detach().to("cpu", self._dtype).contiguous()
-                data.write(memoryview(block.view(torch.uint8).numpy()).cast("B"))
-                lines.append(json.dumps([key, offset, tokens]))
-                places[key] = (offset, tokens)
+                written = memoryview(block.view(torch.uint8).numpy()).cast("B")
+                data.write(written)
+                places[key] = (offset, tokens, zlib.crc32(written))
+                lines.append(json.dumps([key, *places[key]]))
             data.flush()
             os.fsync(data.fileno())
         with (self.folder / _INDEX).open("a", encoding="utf-8") as index:
@@ -118,7 +132,8 @@ class FeatureStore:
     @contextmanager
     def alone(self) -> Generator[None]:
         """Be the only writer, and know what others have written until then."""
-        with durable.locked(self.folder / _LOCK):
+        with (self.folder / _LOCK).open("a") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
             self._read_index()
             yield
 
@@ -129,9 +144,10 @@ class FeatureStore:
     def _read_index(self) -> None:
         data = self.folder / _DATA
         size = data.stat().st_size if data.exists() else 0
-        for key, offset, tokens in durable.read_lines(self.folder / _INDEX):
-            if offset + tokens * self._row_bytes <= size:
-                self._places[key] = (offset, tokens)
+        for key, offset, tokens, *checksum in durable.read_lines(self.folder / _INDEX):
+            # Features from before there was a checksum are encoded again.
+            if checksum and offset + tokens * self._row_bytes <= size:
+                self._places[key] = (offset, tokens, *checksum)
 
 
 def require_space(store: FeatureStore, pages: int, tokens: int, max_gb: float) -> str:
