@@ -201,7 +201,7 @@ def test_a_step_of_every_other_family_in_a_pod(
     assert made(run, [first]) == made(here, [first])
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_classify_whole_in_pods(
     ceph: Ceph, trained_here: Run, make_run: Callable[..., Run], tmp_path: Path
 ) -> None:

@@ -56,18 +56,6 @@ def hpc(remote_host: RemoteHost, monkeypatch: pytest.MonkeyPatch) -> SlurmRunner
     return SlurmRunner("hpc", site, lambda line: None)
 
 
-PREEMPTIONS = [
-    ("1", "30", "REQUEUE"),
-    ("1", "0", "REQUEUE"),
-    ("0", "0", "REQUEUE"),
-    ("0", "3", "REQUEUE"),
-    ("1", "0", "CANCEL"),
-    ("0", "0", "CANCEL"),
-    ("1", "30", "CANCEL"),
-]
-"""Kinds of site: whether users' signals are sent, seconds of grace, what preempting does."""
-
-
 ROOT = Path(__file__).parents[3]
 
 
@@ -86,38 +74,39 @@ class Survivor:
 @pytest.fixture(autouse=True)
 def begin_early(request: pytest.FixtureRequest) -> None:
     """The survivors begin with the first test of a Slurm, if one asks for them later."""
-    if "slurm_here" in request.fixturenames and any(
-        "survivors" in getattr(item, "fixturenames", ()) for item in request.session.items
-    ):
+    if "slurm_here" in request.fixturenames and _wanted(request.session):
         request.getfixturevalue("survivors")
 
 
 @pytest.fixture(scope="session")
-def survivors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Survivor]]:
-    """One for each kind of preemption, and last the time limits; none where no Slurm can run."""
-    begun: list[Survivor] = []
-    if why_not() is None:
-        keys = ("SLURM_SIGNAL", "SLURM_GRACE", "SLURM_PREEMPT")
-        begun = [
-            _begin(
-                "preemption",
-                tmp_path_factory.mktemp("preempted"),
-                dict(zip(keys, values, strict=True)),
-            )
-            for values in PREEMPTIONS
-        ]
-        begun.append(_begin("limits", tmp_path_factory.mktemp("limits"), {}))
+def survivors(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Survivor]]:
+    """One for each `kind` of interruption that a test of this session is about."""
+    if reason := why_not():
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("survivors")
+    begun = {kind: _begin(kind, folder / kind) for kind in _wanted(request.session)}
     yield begun
-    for survivor in begun:
+    for survivor in begun.values():
         survivor.process.send_signal(signal.SIGINT)  # it takes its Slurm down with it
         survivor.process.wait()
 
 
-def _begin(module: str, folder: Path, settings: dict[str, str]) -> Survivor:
-    argv = ["nice", sys.executable, "-m", f"tests.runners.slurm.{module}", str(folder)]
-    log = folder / "log"
-    with log.open("wb") as output:
+def _wanted(session: pytest.Session) -> list[str]:
+    return [
+        item.callspec.params["kind"]
+        for item in session.items
+        if isinstance(item, pytest.Function) and "survivors" in item.fixturenames
+    ]
+
+
+def _begin(kind: str, folder: Path) -> Survivor:
+    module, _, settings = kind.partition("-")
+    folder.mkdir()
+    argv = ["nice", sys.executable, "-m", f"tests.runners.slurm.{module}"]
+    with (folder / "log").open("wb") as output:
         process = subprocess.Popen(
-            argv, env=os.environ | settings, stdout=output, stderr=output, cwd=ROOT
+            [*argv, str(folder), *settings.split("-")], stdout=output, stderr=output, cwd=ROOT
         )
-    return Survivor(log, process)
+    return Survivor(folder / "log", process)

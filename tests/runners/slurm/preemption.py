@@ -1,5 +1,6 @@
-"""A training that another job pushes out of its node: `python -m ... FOLDER`, Slurm in FOLDER.
+"""A training that another job pushes out of its node: `python -m ... FOLDER SIGNAL GRACE PREEMPT`.
 
+Its Slurm is in FOLDER; the rest are settings of tests/servers/slurm/start.sh.
 A process of its own, so that several Slurms with other settings are tried at the same time.
 """
 
@@ -18,10 +19,10 @@ from tests.support.toy import GPU, counted, counting, make_run
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
+    folder, (signalled, grace, preempt) = Path(sys.argv[1]), sys.argv[2:]
     # Slurm looks at a grace time that is over every half minute or so: the training must last.
-    updates = 400 if os.environ["SLURM_GRACE"] == "3" else 80
-    settings = {key: value for key, value in os.environ.items() if key.startswith("SLURM_")}
+    updates = 400 if grace == "3" else 80
+    settings = {"SLURM_SIGNAL": signalled, "SLURM_GRACE": grace, "SLURM_PREEMPT": preempt}
     with running_slurm(folder / "slurm", **settings) as conf:
         os.environ["SLURM_CONF"] = str(conf)
         run = make_run(folder / "run", counting(updates, 0.1, resources=GPU))

@@ -23,7 +23,13 @@ def make_run(name: str, path: Path, folder: Path) -> Run:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "last"), [("classify", "evaluate"), ("summarize", "train")])
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [
+        ("classify", "evaluate"),
+        pytest.param("summarize", "train", marks=pytest.mark.thorough),
+    ],
+)
 def test_a_family_is_trained_where_deepsynth_is_installed(
     name: str, last: str, hpc: SlurmRunner, tmp_path: Path
 ) -> None:
