@@ -1,4 +1,4 @@
-"""Short names to repositories, and several datasets as one."""
+"""Short names to repositories, and rows of several in shares."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -6,7 +6,8 @@ import pytest
 
 from deepsynth.errors import DataError, RequestError
 from deepsynth.hub.account import Account, dataset_repo_name
-from deepsynth.hub.datasets import mix, resolve_datasets
+from deepsynth.hub.datasets import interleave, resolve_datasets
+from deepsynth.hub.features import same_columns
 from deepsynth.hub.publish import publish
 from deepsynth.hub.remote import list_remote
 from tests.hub.conftest import QUICK
@@ -62,41 +63,29 @@ def test_a_missing_one_lists_what_exists_and_the_command_that_makes_it(someone, 
         resolve_datasets(["all"], "nobody-here", account=someone)
 
 
-@pytest.fixture
-def pair(tmp_path):
-    splits = {"train": (2, 30)}
-    return [make_dataset(tmp_path / name, seed=n, splits=splits) for n, name in enumerate("ab")]
+def test_weights_are_shares_and_no_row_comes_twice():
+    groups = [list(range(60)), list(range(100, 160))]
+    rows = interleave(groups, [3, 1], seed=7)
+    assert len(set(rows)) == len(rows)
+    first = [row for row in rows if row < 100]
+    assert first == groups[0]
+    assert len(first) / len(rows) == pytest.approx(0.75, abs=0.1)
+    assert interleave(groups, [3, 1], seed=7) == rows
 
 
-@pytest.fixture(autouse=True)
-def datasets_cache(monkeypatch, tmp_path):
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
-
-
-def test_datasets_are_concatenated(pair):
-    mixed = mix(pair)
-    assert mixed.num_rows == 120
-    assert mixed[0]["text"].startswith("texte é 0-")
-    assert mixed[119]["text"].startswith("texte é 1001-")
+def test_weights_that_do_not_fit_are_refused():
+    for weights in ([1], [1, 0]):
+        with pytest.raises(RequestError, match="need 2 weights"):
+            interleave([[1], [2]], weights, seed=0)
 
 
-def test_weights_are_shares_and_no_row_comes_twice(pair):
-    mixed = mix(pair, weights=[3, 1], seed=7)
-    texts = mixed["text"][:]
-    assert len(set(texts)) == len(texts)
-    first = sum(int(text.split()[-1].split("-")[0]) < 1000 for text in texts)
-    assert first == 60
-    assert first / len(texts) == pytest.approx(0.75, abs=0.1)
-    assert mix(pair, weights=[3, 1], seed=7)["text"][:] == texts
-
-
-def test_other_columns_or_weights_that_do_not_fit_are_refused(pair):
-    with pytest.raises(RequestError, match="need 2 weights"):
-        mix(pair, weights=[1])
-    with pytest.raises(DataError, match="no split test"):
-        mix(pair, split="test")
-    pq.write_table(pa.table({"text": ["x"]}), pair[1] / "data/train-00000-of-00002.parquet")
+def test_datasets_with_other_columns_are_refused(tmp_path):
+    files = [
+        make_dataset(tmp_path / name, splits={"train": (1, 3)})
+        / "data/train-00000-of-00001.parquet"
+        for name in "ab"
+    ]
+    same_columns(files)
+    pq.write_table(pa.table({"text": ["x"]}), files[1])
     with pytest.raises(DataError, match=r"image is missing; summary is missing"):
-        mix(pair)
+        same_columns(files)

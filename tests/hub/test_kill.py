@@ -9,14 +9,16 @@ import time
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi
 
 from deepsynth import durable
 from deepsynth.hub.journal import NAME as JOURNAL
 from deepsynth.hub.publish import publish
 from deepsynth.hub.remote import Remote
+from deepsynth.hub.transfer import Mover
 from tests.hub import fault_table
 from tests.hub.conftest import QUICK
-from tests.hub.fault_cases import STORE
+from tests.hub.fault_cases import NO_ANSWER, STORE
 from tests.support.folders import make_dataset, seed_of
 
 SHARDS = 8
@@ -127,3 +129,33 @@ def test_a_transfer_that_hangs_ends_with_its_publisher(hub, repo, tmp_path):
     while Path(f"/proc/{workers[0]}").exists():
         assert time.monotonic() < deadline, "the transfer outlived its publisher"
         time.sleep(0.02)
+
+
+@pytest.mark.thorough
+def test_the_client_alone_waits_for_a_storage_that_never_answers(hub, alice, repo, tmp_path):
+    """Why transfers have a process of their own: with it, this ends after `stall_seconds`."""
+    HfApi(endpoint=hub.url, token=alice.token).create_repo(f"alice/{repo}", repo_type="dataset")
+    file = tmp_path / "x.bin"
+    file.write_bytes(random.Random(repo).randbytes(100_000))
+    hub.fault(STORE["xet"], **NO_ANSWER)
+    script = (
+        "import sys\nfrom huggingface_hub import HfApi\n"
+        "HfApi(endpoint=sys.argv[1], token='hf_alice_write').upload_file("
+        "path_or_fileobj=sys.argv[2], path_in_repo='x.bin', repo_id=sys.argv[3],"
+        " repo_type='dataset')"
+    )
+    patience = Mover(alice, retry=QUICK)._environment("xet")
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, hub.url, str(file), f"alice/{repo}"],
+        env={**os.environ, **patience, "HF_HOME": str(tmp_path / "hf")},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not any(request["fault"] for request in hub.log()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(15)
+    finally:
+        process.kill()
+        process.wait()

@@ -11,6 +11,7 @@ from deepsynth.data.formats import SUFFIXES, FileIndex, index_file
 from deepsynth.data.registry import KnownSource, known_sources, unknown_source
 from deepsynth.durable import sha256_value
 from deepsynth.errors import DataError
+from deepsynth.run.progress import Report, silent
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -32,15 +33,21 @@ def short_name(source: str) -> str:
 
 
 def open_corpus(
-    source: str, *, text: str | None = None, summary: str | None = None, licence: str | None = None
+    source: str,
+    *,
+    text: str | None = None,
+    summary: str | None = None,
+    licence: str | None = None,
+    progress: Report = silent,
 ) -> Corpus:
-    """Open a source for reading; files are indexed, Hub datasets downloaded first.
+    """Open a source for reading; files are indexed, Hub datasets fetched and verified first.
 
     Args:
         source: A known name, a file, a folder, or OWNER/NAME on the Hub.
         text: Column of the documents; found by its usual names when not given.
         summary: Column of the summaries; likewise.
         licence: Licence of the texts, as dataset cards write it, where we do not know it.
+        progress: Told how far a download is.
 
     Raises:
         RequestError: Nothing is known under that name.
@@ -53,22 +60,21 @@ def open_corpus(
         raise unknown_source(source)
     if known is None and path.exists():
         return _local(path, text, summary, licence)
-    from deepsynth.data.download import download
+    from deepsynth.hub.load import at_revision, is_offline, load
 
-    folder, commit = download(
-        known.repo if known else source,
-        revision=known.revision if known else None,
-        config=known.config if known else None,
+    spec = at_revision(known.repo, known.revision) if known else source
+    loaded = load(
+        spec, config=known.config if known else None, offline=is_offline(), progress=progress
     )
-    files = _files(folder, digest=False)
-    columns = _columns(files, folder)
+    files = _files(loaded.folder, digest=False)
+    columns = _columns(files, loaded.folder)
     chosen = choose_columns(
         columns,
         text or (known.text if known else None),
         summary or (known.summary if known else None),
         source,
     )
-    return _corpus(source, known, commit, chosen, files, licence)
+    return _corpus(source, known, loaded.sha, chosen, files, licence)
 
 
 def _local(path: Path, text: str | None, summary: str | None, licence: str | None) -> Corpus:

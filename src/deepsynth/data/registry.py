@@ -21,7 +21,7 @@ class KnownSource:
         name: What `deepsynth generate` takes.
         repo: Dataset repository on the Hub.
         revision: Branch or ref that holds parquet files.
-        config: First folder of its parquet files.
+        config: Its configuration, where it has several.
         text: Column of the documents.
         summary: Column of the summaries.
         language: ISO 639-1 code.
@@ -34,7 +34,7 @@ class KnownSource:
     name: str
     repo: str
     revision: str
-    config: str
+    config: str | None
     text: str
     summary: str
     language: str

@@ -69,7 +69,7 @@ def _choose(described: list[dict[str, Any]], config: str | None, where: str) -> 
         raise RequestError(
             f"it has several configurations: {', '.join(named)}.",
             where=where,
-            hint="Name one: data.config",
+            hint="Name one in a job with data.config; for drawing, give a folder with its files.",
         )
     return (preferred or list(named.values()))[0]
 

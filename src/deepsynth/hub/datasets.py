@@ -1,18 +1,13 @@
-"""Datasets by their short names: which repository is meant, and several of them as one."""
+"""Datasets by their short names: which repository is meant; and rows of several in shares."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from itertools import accumulate
-from pathlib import Path
-from typing import Any
 
 from deepsynth.errors import DataError, RequestError
-from deepsynth.hub import features
 from deepsynth.hub.account import Account, dataset_repo_name
-from deepsynth.hub.configurations import split_of
 from deepsynth.hub.remote import list_remote, whoami
 from deepsynth.hub.retry import PATIENT, Retry
 
@@ -86,39 +81,6 @@ def _missing(name: str, owner: str, published: list[str]) -> DataError:
     return DataError(what, where="--datasets", hint=hint)
 
 
-def mix(
-    folders: Sequence[Path],
-    *,
-    split: str = "train",
-    weights: Sequence[float] | None = None,
-    seed: int = 0,
-) -> Any:
-    """One `datasets.Dataset` of several dataset folders with the same columns.
-
-    Args:
-        folders: Dataset folders, as `load` returns them.
-        split: Split to read of each.
-        weights: None: one after the other. Else the share of each dataset in the mixture; rows
-            are drawn in random order until the first dataset is used up, none twice, so that the
-            shares hold.
-        seed: Of that order.
-
-    Raises:
-        DataError: A folder lacks the split, or columns differ.
-        RequestError: The weights do not fit.
-    """
-    files = [_files(folder, split) for folder in folders]
-    features.same_columns(file for group in files for file in group)
-    from datasets import Dataset, concatenate_datasets
-
-    parts = [Dataset.from_parquet([str(file) for file in group]) for group in files]
-    if weights is None:
-        return concatenate_datasets(parts)
-    starts = accumulate([0, *(len(part) for part in parts)])
-    rows = [range(start, start + len(part)) for start, part in zip(starts, parts, strict=False)]
-    return concatenate_datasets(parts).select(interleave(rows, weights, seed))
-
-
 def interleave(groups: Sequence[Sequence[int]], weights: Sequence[float], seed: int) -> list[int]:
     """Row numbers of several groups in random order, each group with its share.
 
@@ -148,14 +110,3 @@ def interleave(groups: Sequence[Sequence[int]], weights: Sequence[float], seed: 
         stopping_strategy="first_exhausted",
     )
     return list(mixed["row"])
-
-
-def _files(folder: Path, split: str) -> list[Path]:
-    found = [
-        file
-        for file in sorted((folder / "data").glob("**/*.parquet"))
-        if split_of(file.relative_to(folder).as_posix()) == split
-    ]
-    if not found:
-        raise DataError(f"there is no split {split}.", where=folder)
-    return found

@@ -158,7 +158,7 @@ def generate(
         return made
     results: list[GenerateResult] = []
     for name in names:
-        corpus = open_corpus(name, text=text, summary=summary, licence=licence)
+        corpus = open_corpus(name, text=text, summary=summary, licence=licence, progress=progress)
         if corpus.private_only:
             _refuse_public(name, private, corpus.licence_note)
         if dry_run:
