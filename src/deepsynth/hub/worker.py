@@ -3,8 +3,8 @@
 Transfers run in a process of their own because the client decides on its transport when it is
 imported, and because its Rust part can hang or abort: a process can be watched and ended, a thread
 cannot. (A test shows that the client, told our patience, still waits for a storage that never
-answers.) The task is one JSON line; the token comes in the environment; the parent keeps stdin open,
-and its end ends this process, so that no transfer outlives the command that wanted it.
+answers.) The task is one JSON line; the token comes in the environment; the parent keeps stdin
+open, and its end ends this process, so that no transfer outlives the command that wanted it.
 
 Events are JSON lines: `moved` (something moved; `bytes` more), `uploaded`, `downloaded`,
 `waiting` (before another try), and at last `done` with a result or `failed` with a `Failure`.
