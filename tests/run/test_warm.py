@@ -40,12 +40,13 @@ def look():
     return {
         "leads": [os.getpid() == os.getsid(0) == os.getpgid(0), os.getppid() == int(sys.argv[1])],
         "environment": {k: v for k, v in os.environ.items() if k != "TOY_PIPE"},
-        "pipe": os.readlink(f"/proc/self/fd/{os.environ['TOY_PIPE']}"),
+        "pipe": os.readlink("/proc/self/fd/" + os.environ.get("TOY_PIPE", "1")),
         "folder": os.getcwd(), "path": sys.path[:2], "arguments": sys.argv[1:],
         "program": sys.argv[0], "name": __name__, "spec": __spec__.name,
         "main": sys.modules["__main__"].__dict__ is globals(),
         "signals": [told[name] for name in ("SigBlk", "SigIgn", "SigCgt")],
         "threads": [told["Threads"], threading.active_count()],
+        "there": "wave" in sys.argv and "wave" in sys.modules,
         "umask": told["Umask"], "descriptors": descriptors(),
         "unbuffered": [sys.stdout.write_through, sys.stdout.encoding, sys.stdin.read()],
     }
@@ -162,6 +163,19 @@ def told_last(log: Path) -> list[str]:
     return log.read_text().splitlines()[-1:]
 
 
+def test_orphans_of_others_are_not_adopted(warm: WarmProcess) -> None:
+    warm.start("ends", ["0"]).wait(20)
+    told = subprocess.run(
+        ["sh", "-c", "sleep 20 >/dev/null & echo $!"], capture_output=True, text=True, check=True
+    )
+    orphan = int(told.stdout)
+    found = subprocess.run(
+        ["ps", "-o", "ppid=", "-p", str(orphan)], capture_output=True, check=True
+    )
+    os.kill(orphan, signal.SIGKILL)
+    assert int(found.stdout) != os.getpid()
+
+
 def test_waiting_has_a_limit_and_signals_arrive(warm: WarmProcess) -> None:
     process = warm.start("ends", ["wait"])
     with pytest.raises(subprocess.TimeoutExpired):
@@ -169,6 +183,12 @@ def test_waiting_has_a_limit_and_signals_arrive(warm: WarmProcess) -> None:
     process.terminate()
     assert process.wait(20) == -signal.SIGTERM
     process.kill()  # has ended: nobody is hit
+
+
+def test_what_it_needs_is_imported_before(warm: WarmProcess, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        process = warm.start("look", ["0", "wave"], needs=["wave"], stdout=log.fileno())
+    assert json.loads(told(process, tmp_path / "log"))["there"] is True
 
 
 def test_what_importing_printed_is_in_the_log_of_each(

@@ -130,6 +130,7 @@ class WarmSteps:
                     stderr=log,
                     named=named,
                     keep=locks,
+                    needs=step.warm,
                 )
             except NotWarm as error:
                 self._say(step, error, log)

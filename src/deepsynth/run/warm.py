@@ -188,12 +188,13 @@ class WarmProcess:
         stderr: int | None = None,
         keep: Sequence[int] = (),
         named: Mapping[str, int] | None = None,
+        needs: Sequence[str] = (),
         directory: str | None = None,
         own: bool = False,
     ) -> Forked:
         """Run `python -m MODULE ARGUMENTS` in a fork.
 
-        Waits until the module is imported; it comes next if it is not yet.
+        Waits until the module and what it needs are imported; they come next if they are not yet.
 
         Args:
             module: The module.
@@ -204,6 +205,7 @@ class WarmProcess:
             stderr: Descriptor; by default that of this process.
             keep: Descriptors it has as well, under other numbers.
             named: Descriptors it has as well, whose numbers it finds in these variables.
+            needs: Modules it imports in the course of its work.
             directory: Where it runs; by default where this process is.
             own: It gets a warm process of its own: see `take`.
 
@@ -232,7 +234,7 @@ class WarmProcess:
         }
         try:
             with self._turn:
-                self._ask({"load": module})
+                self._ask({"load": [module, *needs]})
                 with _adopting(), _undisturbed():
                     pid: int = self._ask({"fork": order}, descriptors)["pid"]
         finally:
@@ -348,7 +350,7 @@ def _serve(channel: socket.socket, modules: Sequence[str]) -> dict[str, Any]:
         question = json.loads(message)
         asked = "load" in question
         if asked:
-            failed = failed or _load(question["load"]) or _strange_threads()
+            failed = failed or _load(*question["load"]) or _strange_threads()
             answer = {"failed": failed} if failed else {}
         else:
             order = question["fork"]
@@ -361,13 +363,14 @@ def _serve(channel: socket.socket, modules: Sequence[str]) -> dict[str, Any]:
         channel.send(json.dumps(answer).encode())
 
 
-def _load(module: str) -> str:
-    """Import one module; says why it failed, or nothing."""
-    try:
-        import_module(module)
-    except (Exception, SystemExit) as error:
-        traceback.print_exc()
-        return f"{module} cannot be imported: {type(error).__name__}: {error}"
+def _load(*modules: str) -> str:
+    """Import modules; says why one failed, or nothing."""
+    for module in modules:
+        try:
+            import_module(module)
+        except (Exception, SystemExit) as error:
+            traceback.print_exc()
+            return f"{module} cannot be imported: {type(error).__name__}: {error}"
     # What was imported is never looked at by the collector again: each fork would copy its pages.
     gc.freeze()
     return ""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
-from deepsynth.families.classify.metrics import confusion, figures
+from deepsynth.families.classify.metrics import confusion, figures, scores
 
 LABELS = ["a", "b", "c", "d"]
 
@@ -22,6 +22,7 @@ def test_figures_are_those_of_scikit_learn(answers: tuple[list[int], list[int]])
     found = figures(truth, predicted, truth, LABELS, samples=100, seed=1)
     assert found["accuracy"] == pytest.approx(accuracy_score(truth, predicted))
     assert found["macro_f1"] == pytest.approx(f1_score(truth, predicted, average="macro"))
+    assert scores(truth, predicted) == {key: found[key] for key in ("accuracy", "macro_f1")}
     rows = precision_recall_fscore_support(truth, predicted, labels=range(4), zero_division=0)
     for index, label in enumerate(LABELS):
         own = found["classes"][label]

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from deepsynth.run.run import Run
 
 HERE = Path(__file__).parent
+_MODEL = ["transformers.modeling_utils", "transformers.trainer_utils"]
+_SCRATCH = "transformers.models.modernbert.modeling_modernbert"
+_PICTURES = ["matplotlib.figure", "matplotlib.backends.backend_agg"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def _plan(resolved: ResolvedJob) -> Plan:
     sources = {"model": job.model} if is_place(job.model) else {}
     shared = {"seed": job.seed, **model, "tokens": values["tokens"], "train": values["train"]}
     training = Resources(cpus=2, memory_gb=8, minutes=240)
+    warm = [*_MODEL, *([_SCRATCH] if job.is_scratch else [])]
     return Plan(
         steps=[
             Step(
@@ -85,6 +89,7 @@ def _plan(resolved: ResolvedJob) -> Plan:
                 inputs=["data"],
                 outputs=["checks"],
                 settings={**shared, "check": values["check"]},
+                warm=warm,
                 resources=training,
             ),
             Step(
@@ -96,6 +101,7 @@ def _plan(resolved: ResolvedJob) -> Plan:
                 inputs=["data"],
                 outputs=["model", "training"],
                 settings=shared,
+                warm=warm,
                 resources=training,
             ),
             Step(
@@ -106,6 +112,7 @@ def _plan(resolved: ResolvedJob) -> Plan:
                 inputs=["data", "checks", "model", "training"],
                 outputs=["evaluation", "metrics.json", "report.html"],
                 settings={"seed": job.seed, "evaluation": values["evaluation"]},
+                warm=[*warm, *_PICTURES],
                 resources=training,
             ),
         ],

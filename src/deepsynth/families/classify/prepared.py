@@ -33,7 +33,9 @@ def read_split(run: Run, name: str) -> Split:
     """The split called `train`, `validation` or `test`."""
     import pyarrow.parquet as pq
 
-    table = pq.read_table(run.path / "data" / f"{name}.parquet").to_pydict()
+    # Not read_table, which imports what reading whole datasets takes.
+    with pq.ParquetFile(run.path / "data" / f"{name}.parquet") as file:
+        table = file.read().to_pydict()
     return Split(table["text"], table["label"], table["place"], table["group"])
 
 

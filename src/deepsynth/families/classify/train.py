@@ -25,6 +25,7 @@ from deepsynth import durable
 from deepsynth.errors import DeepSynthError
 from deepsynth.families.classify.inference import SETTINGS, probabilities
 from deepsynth.families.classify.job import ClassifyJob
+from deepsynth.families.classify.metrics import scores
 from deepsynth.families.classify.models import (
     build_model,
     load_config,
@@ -110,16 +111,6 @@ def balanced_weights(labels: Sequence[int], classes: int) -> torch.Tensor:
     return torch.tensor(len(labels) / (classes * np.maximum(counts, 1)), dtype=torch.float32)
 
 
-def scores(predicted: np.ndarray, labels: Sequence[int]) -> dict[str, float]:
-    """Accuracy and macro-F1 of predicted label indices."""
-    from sklearn.metrics import accuracy_score, f1_score
-
-    return {
-        "accuracy": float(accuracy_score(labels, predicted)),
-        "macro_f1": float(f1_score(labels, predicted, average="macro", zero_division=0)),  # pyright: ignore[reportArgumentType]
-    }
-
-
 def training_arguments(job: ClassifyJob, folder: Path, samples: int) -> TrainingArguments:
     """The job's settings as the Trainer takes them."""
     return trainer_arguments(
@@ -185,7 +176,7 @@ def main(run: Run) -> None:
         data_collator=DataCollatorWithPadding(
             tokenizer, padding=job.tokens.padding, max_length=max_length
         ),
-        compute_metrics=lambda p: scores(np.argmax(p.predictions, axis=-1), p.label_ids),
+        compute_metrics=lambda p: scores(p.label_ids, np.argmax(p.predictions, axis=-1)),
         grouped=job.tokens.group_by_length,
         class_weights=weights,
     )
@@ -208,7 +199,7 @@ def main(run: Run) -> None:
     folder = run.path / "training"
     folder.mkdir(exist_ok=True)
     durable.write_json(
-        folder / "test_scores.json", scores(found.argmax(axis=1), splits["test"].labels)
+        folder / "test_scores.json", scores(splits["test"].labels, found.argmax(axis=1))
     )
     keep_curve(run, folder)
 
