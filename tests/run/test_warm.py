@@ -18,7 +18,7 @@ from tests.run.test_execution import has_ended
 from tests.support.tickets import wait_until
 
 LOOK = """
-import fcntl, json, os, signal, sys, threading
+import gc, json, os, sys, threading
 
 def status():
     lines = open("/proc/self/status").read().splitlines()
@@ -46,6 +46,7 @@ def look():
         "main": sys.modules["__main__"].__dict__ is globals(),
         "signals": [told[name] for name in ("SigBlk", "SigIgn", "SigCgt")],
         "threads": [told["Threads"], threading.active_count()],
+        "collects": [gc.isenabled(), gc.get_threshold()],
         "there": "wave" in sys.argv and "wave" in sys.modules,
         "umask": told["Umask"], "descriptors": descriptors(),
         "unbuffered": [sys.stdout.write_through, sys.stdout.encoding, sys.stdin.read()],
