@@ -294,6 +294,15 @@ def test_a_file_in_another_encoding_than_it_says_is_named(
     assert "encoding" in finding.fix
 
 
+def test_an_export_of_transkribus_is_read_as_it_is(page_folder: Path):
+    """Its images lie beside the folder `page` that holds the XML files."""
+    for image in page_folder.glob("*.png"):
+        image.rename(page_folder.parent / image.name)
+    result = check_ground_truth(page_folder.parent, rare=1)
+    assert [finding.code for finding in result.findings] == ["alphabet", "size"]
+    assert len(result.usable) == 12
+
+
 def test_hidden_files_are_named_and_ignored(page_folder: Path):
     (page_folder / "._p000.xml").write_bytes(b"\0\5\x16\7")
     (page_folder / ".DS_Store").write_bytes(b"\0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -11,6 +12,9 @@ from deepsynth.errors import DataError
 Point = tuple[int, int]
 """A position in pixels of the page image, from its top left corner."""
 
+
+EXPORTED = "page"
+"""Folder of a Transkribus export that holds its XML files; the images lie beside the folder."""
 
 _FAR = 2**31 - 1
 
@@ -103,6 +107,8 @@ class Page:
     def image(self) -> Path:
         """Where the image should be: beside the XML file, under the name the file gives.
 
+        Transkribus exports the files into a folder `page` and the images one folder up.
+
         Raises:
             NotGroundTruth: The file names no image, or one outside its own folder.
         """
@@ -121,7 +127,11 @@ class Page:
                 where=self.path,
                 hint="Put the image beside the file; `deepsynth repair` then writes its name.",
             )
-        return self.path.parent / name
+        beside = self.path.parent / name
+        above = self.path.parent.parent / name
+        if self.path.parent.name == EXPORTED and not os.access(beside, os.F_OK):
+            return above if os.access(above, os.F_OK) else beside
+        return beside
 
     @property
     def name(self) -> str:

@@ -143,7 +143,7 @@ def _read_safetensors(path: Path, task: Task | None) -> ModelFile:
     if not models:
         raise ValueError("it has no Kraken metadata")
     found = [_Metadata.model_validate(model) for model in models.values()]
-    fitting = [model for model in found if task in (model.kinds or [])] or found
+    fitting = [model for model in found if task and task in (model.kinds or [])] or found
     return _model(path, "safetensors", fitting[0])
 
 
