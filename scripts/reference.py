@@ -7,6 +7,7 @@ python scripts/reference.py --check    # exit 1 if what is there is out of date
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import sys
 from collections.abc import Iterator
@@ -18,9 +19,13 @@ from pydantic import BaseModel
 import deepsynth.errors
 import deepsynth.run.run
 from deepsynth.cli import build_app
-from deepsynth.families import family_names, get_family
+from deepsynth.errors import DataError
+from deepsynth.families import Family, family_names, get_family, load_job
+from deepsynth.job.strict_yaml import read_yaml
 
-FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "docs" / "reference"
+EXAMPLES = ROOT / "examples"
 
 
 def command_line() -> str:
@@ -45,12 +50,23 @@ def settings_of(name: str) -> str:
     return "\n".join([*lines, *_rows(family.job_type, "", _by_size(family))]) + "\n"
 
 
-def _by_size(family: Any) -> set[str]:
+def _by_size(family: Family) -> set[str]:
+    """Settings that presets choose: those its table names, and those it proposes for an example."""
     import yaml
 
     presets = Path(sys.modules[family.job_type.__module__].__file__ or "").parent / "presets.yaml"
     entries = yaml.safe_load(presets.read_text()) if presets.exists() else []
-    return {key for entry in entries for key in entry.get("set", {})}
+    chosen = {key for entry in entries for key in entry.get("set", {})}
+    for path in sorted(EXAMPLES.glob("*/job.yaml")):
+        if read_yaml(path.read_text(), str(path))[0]["family"] != family.name:
+            continue
+        said = load_job(path).job.model_dump()
+        fields = family.job_type.model_fields.items()
+        required = {name: said[name] for name, field in fields if field.is_required()}
+        open_job = family.job_type.model_validate(required)
+        with contextlib.suppress(DataError):  # its data are made by a script of the example
+            chosen |= {one.key for one in family.recommend(open_job, family.measure(open_job))}
+    return chosen
 
 
 def _rows(model: type[BaseModel], prefix: str, by_size: set[str]) -> Iterator[str]:
@@ -69,8 +85,9 @@ def _rows(model: type[BaseModel], prefix: str, by_size: set[str]) -> Iterator[st
             continue
         key = f"{prefix}{field}"
         kind = _type(annotation)
-        default = "*required*" if info.is_required() else f"`{_value(info.default)}`"
-        if info.default is None:
+        usual = info.get_default(call_default_factory=True)
+        default = "*required*" if info.is_required() else f"`{_value(usual)}`"
+        if not info.is_required() and usual in (None, [], {}):
             default = "*by size*" if key in by_size else "–"
         yield f"| `{key}` | {kind} | {default} | {info.description or ''} |"
 
