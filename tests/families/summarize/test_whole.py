@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from deepsynth.errors import DeepSynthError
 from deepsynth.families import get_family
 from deepsynth.run.run import Run
 from tests.support.folders import places_named
+from tests.support.tickets import deepsynth, run_module, start, wait_until
 
 pytestmark = pytest.mark.xdist_group("summarize-whole")
 
@@ -52,10 +51,9 @@ def make_job(folder: Path, **train: Any) -> Path:
 def done(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("whole")
     job = make_job(folder)
-    code = run_command(["run", str(job), "--runs", str(folder), "--name", "one", "--quiet"])
-    run = Run.open(folder / "one")
-    assert code == 0, [e for e in run.events() if e["kind"] == "step_failed"]
-    return run
+    process = deepsynth("run", job, "--runs", folder, "--name", "one", "--quiet")
+    assert process.returncode == 0, process.stderr
+    return Run.open(folder / "one")
 
 
 def test_what_was_shown_is_known_by_heart_and_says_that_this_is_all(done: Run) -> None:
@@ -148,18 +146,15 @@ def test_a_stopped_training_goes_on_and_ends_the_same(done: Run, tmp_path: Path)
         shutil.rmtree(copy / made)
     (copy / "metrics.jsonl").unlink()
     again = Run.open(copy)
-    command = [sys.executable, "-m", "deepsynth.families.summarize.train", str(copy)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, **quiet) as child:  # type: ignore[call-overload]
-        deadline = time.monotonic() + 300
-        while time.monotonic() < deadline and child.poll() is None:
-            if any(point["update"] >= 30 for point in again.metrics()):
-                child.terminate()
-                break
-            time.sleep(0.05)
-        assert child.wait(timeout=120) == 130
+    train = "deepsynth.families.summarize.train"
+    child = start(copy, module=train)
+    wait_until(lambda: any(point["update"] >= 30 for point in again.metrics()), 300)
+    child.terminate()
+    _, said = child.communicate(timeout=120)
+    assert child.returncode == 130, said
     assert not (copy / "training").exists()
-    subprocess.run(command, check=True, timeout=300, **quiet)  # type: ignore[call-overload]
+    ended = run_module(train, copy)
+    assert ended.returncode == 0, ended.stderr
     assert [e for e in again.events() if e["kind"] == "resumed"]
     first, second = (
         json.loads((run.path / "training" / "reference.json").read_text())["loss"]
