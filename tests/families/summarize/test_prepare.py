@@ -8,10 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepsynth.families import get_family, load_job
-from deepsynth.families.summarize.job import Data
-from deepsynth.families.summarize.prepare import choose_rows, main
-from deepsynth.families.summarize.prepared import read_samples, rows_of
+from deepsynth.families.summarize.job import Data, Pages, SummarizeJob
+from deepsynth.families.summarize.predict import draw, page_settings
+from deepsynth.families.summarize.prepare import choose_rows, drawn_with, main
+from deepsynth.families.summarize.prepared import pages_drawn, read_samples, rows_of
 from deepsynth.families.summarize.samples import ShardRows
+from deepsynth.pages.generate import generate
+from deepsynth.pages.render.settings import PageSettings
 from deepsynth.run.run import Run
 from tests.support.pages import page
 
@@ -86,3 +89,42 @@ def test_a_dataset_of_pages_is_read_where_it_lies(tmp_path: Path) -> None:
     held_out = read_samples(run, "train", "validation")
     assert held_out.summaries() == [text[:20] for text in texts(4, start=30)]
     assert (run.path / "base" / "config.json").is_file()
+
+
+def test_how_the_pages_were_drawn_travels_with_the_model(tmp_path: Path) -> None:
+    made = [{"text": text, "summary": text[:20]} for text in texts(6)]
+    (tmp_path / "texts.jsonl").write_text("\n".join(map(json.dumps, made)))
+    (pages,) = generate(
+        str(tmp_path / "texts.jsonl"),
+        output_dir=tmp_path / "sets",
+        workers=1,
+        pages=PageSettings(mode="tile", size_px=24),
+    )
+    job = {
+        "family": "summarize",
+        "data": {"path": str(pages.folder), "validation_share": 0, "test_share": 0},
+        "model": "scratch:deepseek-ocr-2-tiny",
+    }
+    (tmp_path / "job.yaml").write_text(json.dumps(job))
+    family = get_family("summarize")
+    resolved = family.resolve(load_job(tmp_path / "job.yaml"))
+    run = Run.create(tmp_path / "run", resolved, family.plan(resolved))
+    main(run)
+    drawn = pages_drawn(run)
+    assert (drawn["mode"], drawn["size_px"]) == ("tile", 24)
+    (tmp_path / "training_config.json").write_text(json.dumps({"pages": drawn}))
+    row = read_samples(run, "train", "train").row(0)
+    settings = page_settings(tmp_path, run.job(SummarizeJob).pages)
+    assert draw(row["text"], settings, "text") == [image["bytes"] for image in row["images"]]
+
+
+def test_pages_of_two_kinds_and_of_no_known_kind_are_said(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("a", "b", "c")]
+    for folder, size in zip(folders, (16, 24, None), strict=True):
+        folder.mkdir()
+        settings = {"pages": {"mode": "base", "size_px": size}} if size else {}
+        (folder / "manifest.json").write_text(json.dumps({"settings": settings}))
+    asked = Pages.model_validate({})
+    assert [f.code for f in drawn_with(folders, asked)[1]] == ["pages-mixed"]
+    assert drawn_with(folders[1:2], asked) == ({"mode": "base", "size_px": 24}, [])
+    assert [f.code for f in drawn_with(folders[2:], asked)[1]] == ["pages-unknown"]

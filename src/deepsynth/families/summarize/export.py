@@ -24,8 +24,18 @@ TOLERANCE = {"no": 1e-3, "bf16": 0.03, "fp16": 0.03}
 """Relative difference of losses that rounding explains, by the precision of the weights."""
 
 
-def export_checkpoint(session: Session, checkpoint: Path, target: Path) -> None:
-    """Copy the weights of a checkpoint (no optimiser, no scheduler) with processor and base."""
+def export_checkpoint(
+    session: Session, checkpoint: Path, target: Path, pages: dict[str, Any] | None = None
+) -> None:
+    """Copy the weights of a checkpoint (no optimiser, no scheduler) with processor and base.
+
+    Args:
+        session: What trained.
+        checkpoint: Its best checkpoint.
+        target: Where adapter or model go.
+        pages: How the pages it was trained on were drawn, if that is known: whoever uses the
+            model draws the same way.
+    """
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(checkpoint.iterdir()):
         if path.suffix == ".safetensors" or path.name in (
@@ -44,6 +54,7 @@ def export_checkpoint(session: Session, checkpoint: Path, target: Path) -> None:
         "decided": session.decided,
         "trainable": session.trainable.by_part,
         "precision": session.precision,
+        "pages": pages,
     }
     durable.write_json(target / "training_config.json", config)
 

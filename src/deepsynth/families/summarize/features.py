@@ -147,7 +147,7 @@ class FeatureStore:
         for key, offset, tokens, *checksum in durable.read_lines(self.folder / _INDEX):
             # Features from before there was a checksum are encoded again.
             if checksum and offset + tokens * self._row_bytes <= size:
-                self._places[key] = (offset, tokens, *checksum)
+                self._places[key] = (offset, tokens, checksum[0])
 
 
 def require_space(store: FeatureStore, pages: int, tokens: int, max_gb: float) -> str:

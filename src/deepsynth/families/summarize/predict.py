@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from deepsynth import durable
 from deepsynth.errors import DataError
 from deepsynth.families.summarize.batches import PageCollator, generate
-from deepsynth.families.summarize.job import SummarizeJob
+from deepsynth.families.summarize.job import Pages, SummarizeJob
 from deepsynth.families.summarize.model import autocast, page_view
 from deepsynth.families.summarize.prepared import (
     exported,
@@ -18,6 +19,7 @@ from deepsynth.families.summarize.prepared import (
     to_device,
 )
 from deepsynth.families.summarize.samples import PageSamples
+from deepsynth.pages.render.settings import PageSettings
 from deepsynth.run.run import Run
 from deepsynth.training.arguments import choose_precision
 
@@ -41,11 +43,12 @@ def predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[
     """
     job = run.job(SummarizeJob)
     folders = exported(run)
+    settings = page_settings(next(iter(folders.values())), job.pages)
     documents: list[tuple[str, list[Any]]] = [
-        (text[:80], draw(text, job, f"text {number}")) for number, text in enumerate(texts, 1)
+        (text[:80], draw(text, settings, f"text {number}")) for number, text in enumerate(texts, 1)
     ]
     if file is not None:
-        documents.append((str(file), read_document(file, job)))
+        documents.append((str(file), read_document(file, settings)))
     if not documents:
         return
     config = start_config(run, "evaluate")
@@ -71,7 +74,7 @@ def predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[
         yield {"text": name, "summary": summary, "pages": len(pages)}
 
 
-def read_document(file: Path, job: SummarizeJob) -> list[Any]:
+def read_document(file: Path, settings: PageSettings) -> list[Any]:
     """The pages of a file: its picture, or its text drawn.
 
     Raises:
@@ -89,11 +92,25 @@ def read_document(file: Path, job: SummarizeJob) -> list[Any]:
             where=file,
             hint=f"Pictures end in {', '.join(PICTURES)}.",
         ) from None
-    return draw(text, job, str(file))
+    return draw(text, settings, str(file))
 
 
-def draw(text: str, job: SummarizeJob, name: str) -> list[Any]:
-    """The pages of a text, drawn as those the model was trained on.
+def page_settings(model: Path, asked: Pages) -> PageSettings:
+    """How pages must look for a model: as those it was trained on.
+
+    Args:
+        model: Folder of adapter or model, which says how they were drawn.
+        asked: The job's `pages:`, for models from before this was recorded.
+    """
+    trained = (durable.read_json(model / "training_config.json") or {}).get("pages") or {}
+    known = {k: v for k, v in trained.items() if k in PageSettings.model_fields and v is not None}
+    if "degrade" in known:
+        known["degrade"] = ",".join(known["degrade"]) or None
+    return PageSettings.model_validate(asked.model_dump(exclude={"tiles"}) | known)
+
+
+def draw(text: str, settings: PageSettings, name: str) -> list[Any]:
+    """The pages of a text.
 
     Raises:
         DataError: Nothing in it can be drawn.
@@ -101,6 +118,6 @@ def draw(text: str, job: SummarizeJob, name: str) -> list[Any]:
     from deepsynth.pages.render.renderer import BadDocument, Renderer
 
     try:
-        return list(Renderer(job.pages).render(text).pages)
+        return list(Renderer(settings).render(text).pages)
     except BadDocument as error:
         raise DataError(f"cannot be drawn: {error}.", where=name) from None

@@ -12,6 +12,7 @@ import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from deepsynth import durable
 from deepsynth.checks import Finding, Severity
@@ -19,7 +20,7 @@ from deepsynth.checks.report import write_findings
 from deepsynth.data.neardup import near_duplicate_groups
 from deepsynth.data.splits import assign_splits, leaking_rows
 from deepsynth.errors import DataError
-from deepsynth.families.summarize.job import Data, SummarizeJob
+from deepsynth.families.summarize.job import Data, Pages, SummarizeJob
 from deepsynth.families.summarize.model import scratch_folder
 from deepsynth.families.summarize.prepared import INDEX
 from deepsynth.families.summarize.samples import SPLITS, ShardRows, find_shards
@@ -139,6 +140,32 @@ def bring(data: Data, pages: PageSettings, places: list[Path | str], target: Pat
     return folders
 
 
+def drawn_with(folders: list[Path], asked: Pages) -> tuple[dict[str, Any], list[Finding]]:
+    """How the pages of the datasets were drawn, as their manifests say, and what is odd about it.
+
+    It travels with the model: a page drawn otherwise is another language to it.
+
+    Args:
+        folders: Of the datasets.
+        asked: The job's `pages:`, which counts where no manifest says anything.
+    """
+    manifests = [durable.read_json(folder / "manifest.json") or {} for folder in folders]
+    known = [found for m in manifests if (found := (m.get("settings") or {}).get("pages"))]
+    if not known:
+        drawn = {"mode": asked.mode, "size_px": asked.size_px}
+        what = "The data does not say how its pages were drawn: for new texts the model will get "
+        what += f"pages of mode {asked.mode} with type of {asked.size_px} px, as the job says."
+        fix = "Set pages.mode and pages.size_px to what the pages look like."
+        return drawn, [Finding(Severity.WARNING, "pages-unknown", "pages", what, fix)]
+    kinds = {f"mode {one['mode']}, type of {one['size_px']} px" for one in known}
+    if len(kinds) == 1:
+        return known[0], []
+    what = f"The datasets are drawn in {len(kinds)} ways: {'; '.join(sorted(kinds))}. New texts "
+    what += "will be drawn in the first one's."
+    fix = "Generate all with the same --mode and --size-px."
+    return known[0], [Finding(Severity.WARNING, "pages-mixed", "pages", what, fix)]
+
+
 def main(run: Run) -> None:
     """Prepare the data of a run, and its model if that is made from scratch."""
     job = run.job(SummarizeJob)
@@ -179,6 +206,8 @@ def main(run: Run) -> None:
         same_columns(paths)
     rows = ShardRows(paths)
     chosen, findings = choose_rows(splits, rows, job.data, job.seed, origin)
+    drawn, more = drawn_with(folders, job.pages)
+    findings += more
     if not chosen["train"]:
         raise DataError("not one training document is left.", where="data")
     write_findings(target, findings)
@@ -189,6 +218,7 @@ def main(run: Run) -> None:
             "folders": [] if in_place else [os.path.relpath(f, target) for f in folders],
             "files": files,
             "splits": chosen,
+            "drawn": drawn,
         },
     )
     if job.is_scratch:

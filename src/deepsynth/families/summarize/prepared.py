@@ -50,6 +50,12 @@ def rows_of(run: Run) -> dict[str, int]:
     return {split: len(rows) for split, rows in _index(run)["splits"].items()}
 
 
+def pages_drawn(run: Run) -> dict[str, Any]:
+    """How the pages of a run's data were drawn; see `prepare.drawn_with`."""
+    job = run.job(SummarizeJob)
+    return _index(run).get("drawn") or {"mode": job.pages.mode, "size_px": job.pages.size_px}
+
+
 def model_source(run: Run, step: str) -> str:
     """The model the job starts from, where it is on this machine."""
     job = run.job(SummarizeJob)

@@ -13,7 +13,7 @@ from deepsynth import durable
 from deepsynth.families.summarize.batches import mean_loss
 from deepsynth.families.summarize.export import export_checkpoint
 from deepsynth.families.summarize.job import SummarizeJob
-from deepsynth.families.summarize.prepared import read_samples, start_config
+from deepsynth.families.summarize.prepared import pages_drawn, read_samples, start_config
 from deepsynth.families.summarize.session import open_session
 from deepsynth.families.summarize.trainer import make_trainer, training_figures
 from deepsynth.run.execution import step_process
@@ -58,9 +58,8 @@ def main(run: Run) -> None:
     )
     if not is_first():
         return
-    export_checkpoint(
-        session, checkpoint, run.path / "model" / ("adapter" if session.is_lora else "merged")
-    )
+    target = run.path / "model" / ("adapter" if session.is_lora else "merged")
+    export_checkpoint(session, checkpoint, target, pages_drawn(run))
     figures = training_figures(trainer, checkpoint)
     batch_size = session.config.batch_size or 1
     if "eval_loss" in figures:
