@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepsynth.families.family import Family, ManagedEnvironment
+from deepsynth.families.family import Family, ManagedEnvironment, Metric
 from deepsynth.families.htr.job import HtrJob
 from deepsynth.hub.model_card import ModelCard
 from deepsynth.job.job import Recommendation, ResolvedJob
@@ -102,6 +102,10 @@ FAMILY = Family(
     show=_show,
     template=HERE / "template",
     workspace=_workspace,
+    metrics=(
+        Metric("cer", "CER", "lower"),
+        Metric("baseline_f1", "F1 of baselines", "higher"),
+    ),
     card=lambda run: CARD,
     environment=ManagedEnvironment(
         name="htr",
