@@ -131,12 +131,14 @@ def _training(job: HtrJob, sources: dict[str, str], inputs: list[str]) -> list[S
     resources = Resources(cpus=max(2, job.train.workers + 1), memory_gb=8, minutes=600, gpus=gpus)
     if job.kraken.version:
         return training_steps(job, sources, settings, resources, _argv("train"))
+    by_site = job.kraken.toolchain == "site"
     return [
         Step(
             name="train",
             title="Training",
             argv=_argv("train"),
-            environment="this" if job.kraken.toolchain == "site" else MANAGED,
+            environment="this" if by_site else MANAGED,
+            warm=[] if by_site else ["deepsynth.families.htr.kraken.training"],
             after=["prepare"],
             sources=sources,
             inputs=inputs,
