@@ -126,6 +126,19 @@ def test_a_checkpoint_cut_short_is_passed_over(tiny: Path, tmp_path: Path) -> No
     assert create_trainer(config).train(rows(2), resume=True).metrics["updates"] == 6
 
 
+def test_an_earlier_training_is_neither_exported_nor_gone_on_with_unasked(
+    tiny: Path, tmp_path: Path
+) -> None:
+    config = settings(tiny, tmp_path, epochs=1.0, evaluations=1)
+    create_trainer(config).train(rows(2))
+    with pytest.raises(JobError, match="holds a training"):
+        create_trainer(config).train(rows(2))
+    other = [row | {"summary": "another one"} for row in rows(2)]
+    with pytest.raises(JobError, match="holds another training"):
+        create_trainer(config).train(other, resume=True)
+    assert create_trainer(config).train(rows(2), resume=True).metrics["updates"] == 1
+
+
 class SpoilCache(TrainerCallback):
     """Once a checkpoint is whole, the cached features of one page become NaN."""
 

@@ -16,6 +16,8 @@ from typing import Any
 
 from transformers import EarlyStoppingCallback
 
+from deepsynth import durable
+from deepsynth.errors import JobError
 from deepsynth.families.summarize.export import export_checkpoint
 from deepsynth.families.summarize.job import TrainerConfig
 from deepsynth.families.summarize.samples import PageSamples
@@ -24,6 +26,9 @@ from deepsynth.families.summarize.trainer import make_trainer, training_figures
 from deepsynth.training.callbacks import MarkWhole
 from deepsynth.training.checkpoints import last_complete
 from deepsynth.training.fitting import fit
+
+_IDENTITY = "training.json"
+"""In the output folder: which settings and summaries its checkpoints are of."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +60,12 @@ class VlmTraining:
                 `validation` are taken.
             eval_dataset: To validate on, choosing the best checkpoint; the last one is taken
                 without it.
-            resume: Go on from the last whole checkpoint in `output_dir`.
+            resume: Go on from the last whole checkpoint in `output_dir`, which must be of the same
+                settings and summaries.
 
         Raises:
+            JobError: `output_dir` holds another training, or one to go on with and `resume` is not
+                said.
             DeepSynthError: With what to do about it.
         """
         if hasattr(dataset, "keys") and "train" in dataset:
@@ -69,13 +77,14 @@ class VlmTraining:
         held_out = None
         if eval_dataset is not None:
             held_out = PageSamples(eval_dataset, "eval_dataset", self.config.max_val_samples)
+        start = _claim(folder, self.config, train, resume=resume)
         more = () if held_out is None else (held_out,)
         session = open_session(self.config, train, folder / "base", say=print, more=more)
         trainer = make_trainer(session, train, held_out, folder)
         trainer.add_callback(MarkWhole())
         if session.config.patience and held_out is not None:
             trainer.add_callback(EarlyStoppingCallback(session.config.patience))
-        checkpoint = fit(trainer, folder, last_complete(folder) if resume else None)
+        checkpoint = fit(trainer, folder, start)
         export_checkpoint(session, checkpoint, folder / "model")
         return TrainResult(folder / "model", training_figures(trainer, checkpoint), checkpoint)
 
@@ -92,3 +101,22 @@ def create_trainer(config: TrainerConfig | None = None, **settings: Any) -> VlmT
     """
     given = {} if config is None else config.model_dump(exclude_unset=True)
     return VlmTraining(TrainerConfig(**given | settings))
+
+
+def _claim(
+    folder: Path, config: TrainerConfig, samples: PageSamples, *, resume: bool
+) -> Path | None:
+    """The checkpoint to go on from; an earlier training is neither exported nor written over."""
+    settings = config.model_dump(mode="json", exclude={"output_dir", "cache_dir", "num_workers"})
+    identity = durable.sha256_value([settings, samples.summaries()])
+    start, known = last_complete(folder), durable.read_json(folder / _IDENTITY)
+    if start is not None and not (resume and known == identity):
+        raise JobError(
+            "this folder holds another training." if resume else "this folder holds a training.",
+            where=folder,
+            hint="Choose another output_dir."
+            if resume
+            else "Go on with it (resume=True), or choose another output_dir.",
+        )
+    durable.write_json(folder / _IDENTITY, identity)
+    return start
