@@ -34,7 +34,7 @@ def make_job(folder: Path, **train: Any) -> Path:
         "model": "scratch:deepseek-ocr-2-tiny",
         "train": {
             "preset": "router_focused",
-            "epochs": 100,
+            "epochs": 60,
             "batch_size": 3,
             "gradient_accumulation": 1,
             "learning_rate": 0.01,
