@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import time
+from itertools import pairwise
+
 import pytest
 
 from deepsynth.errors import JobError
-from deepsynth.job.strict_yaml import read_scalar, read_yaml
+from deepsynth.job.strict_yaml import read_ours, read_scalar, read_yaml, write_ours
 
 
 def test_every_key_has_its_line() -> None:
@@ -57,7 +60,11 @@ def test_scalars_follow_the_core_schema_not_yaml_1_1(text: str, value: object) -
         ("a: 1\n\tb: 2\n", "job:2", "not YAML"),
         ("3: x\n", "job:1", "must be text"),
         ("a: !!python/object/apply:os.system [id]\n", "job:1", "not YAML"),
-        ("a: &x\n  b: *x\n", "job", "refers to itself"),
+        ("a: &x\n  b: *x\n", "job:2", "aliases"),
+        ("a: !!bool x\n", "job", "not YAML"),
+        ("a: !!timestamp 9999-99-99\n", "job", "not YAML"),
+        ('a: "\\U00110000"\n', "job", "not YAML"),
+        (f"a: {'9' * 5000}\n", "job:1", "5000 digits"),
         ("a: \x01\n", "job", "not YAML"),
         ("a: " + "[" * 5000, "job", "nested too deeply"),
         ("<<: {a: 1}\nb: \n  <<: 2\n  <<: 3", "job:4", "twice"),
@@ -68,3 +75,21 @@ def test_what_is_not_a_job_is_refused_with_its_line(text: str, where: str, what:
         read_yaml(text, "job")
     assert caught.value.where == where
     assert what in caught.value.what
+
+
+def test_a_few_lines_cannot_mean_gigabytes() -> None:
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n"
+    for above, below in pairwise("abcdefghi"):
+        bomb += f"{below}: &{below} [{', '.join([f'*{above}'] * 9)}]\n"
+    started = time.monotonic()
+    for read in (read_yaml, read_ours):
+        with pytest.raises(JobError, match="aliases"):
+            read(bomb, "job")
+    assert time.monotonic() - started < 5
+
+
+def test_what_is_ours_is_read_back_the_way_it_was_written() -> None:
+    same = ["no", "5e-5", "é", "2026-11-01"]
+    tree = {"a": {"value": same}, "b": {"value": same}, "rate": 5e-5, "none": None}
+    assert "&" not in write_ours(tree)
+    assert read_ours(write_ours(tree), "resolved.yaml") == tree

@@ -47,6 +47,32 @@ def test_a_step_is_named_so_that_it_can_be_a_folder(name: str) -> None:
         step(name)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"environment": "/tmp/evil"},
+        {"environment": "../evil"},
+        {"title": "Training\n#SBATCH --uid=0"},
+        {"title": 'x"""\nimport os'},
+        {"outputs": ["../../home"]},
+        {"outputs": ["/etc"]},
+        {"outputs": ["model/../../x"]},
+        {"outputs": ["a\nb"]},
+        {"outputs": ["steps/train"]},
+        {"outputs": ["job.yaml"]},
+        {"outputs": [""]},
+        {"inputs": ["../x"]},
+        {"sources": {"../x": "a"}},
+        {"after": ["a b"]},
+    ],
+)
+def test_what_would_reach_out_of_the_run_or_into_a_script_is_refused(
+    fields: dict[str, Any],
+) -> None:
+    with pytest.raises(ValidationError):
+        step("a", **fields)
+
+
 def test_a_plan_survives_its_file() -> None:
     plan = Plan(steps=[step("a", settings={"rate": 5e-5, "names": ["é"]}, array=3)])
     assert Plan.model_validate_json(plan.model_dump_json()) == plan

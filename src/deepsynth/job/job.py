@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import yaml
 from pydantic import BaseModel, Field
 
 from deepsynth.errors import JobError
@@ -23,7 +22,7 @@ from deepsynth.job.settings import (
     section_at,
     validate,
 )
-from deepsynth.job.strict_yaml import KeyPath, read_scalar, read_yaml
+from deepsynth.job.strict_yaml import KeyPath, read_ours, read_scalar, read_yaml, write_ours
 from deepsynth.storage import local_path
 from deepsynth.storage.stores import is_url
 
@@ -107,12 +106,12 @@ def settings_yaml(settings: Mapping[str, Setting]) -> str:
         entry |= {k: v for k in ("written", "where", "why") if (v := getattr(setting, k))}
         node[leaf] = entry
     head = "# Every value of this run: what it is, where it came from, and why.\n"
-    return head + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=100)
+    return head + write_ours(tree)
 
 
 def read_settings(resolved: str) -> dict[str, Setting]:
     """Read back what `settings_yaml` wrote."""
-    return dict(_read_entries(yaml.safe_load(resolved), ()))
+    return dict(_read_entries(read_ours(resolved, "resolved.yaml"), ()))
 
 
 def typed_job(job_type: type[AnyJob], settings: Mapping[str, Setting]) -> AnyJob:
@@ -191,7 +190,7 @@ def _apply_override(values: dict[str, Any], override: str) -> KeyPath:
         raise JobError(f"{'.'.join(key[:-1])} has no settings below it.", where=override)
     try:
         node[key[-1]] = _spell_out(read_scalar(raw)) if key == ("data",) else read_scalar(raw)
-    except yaml.YAMLError:
+    except JobError:
         raise JobError(f"the value {raw!r} cannot be read.", where=override) from None
     return key
 
@@ -290,6 +289,8 @@ def _place(value: str, folder: Path, mark: LocalPath) -> str:
 
 def _read_entries(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, Setting]]:
     for key, entry in tree.items():
+        if not isinstance(entry, dict):
+            raise JobError(f"{key} is no setting with its origin.", where="resolved.yaml")
         if "from" in entry and "value" in entry:
             yield (
                 ".".join((*path, key)),

@@ -8,17 +8,44 @@ schema instead. A key written twice is an error, not a silent overwrite.
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, cast
 
 import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
 from deepsynth.errors import JobError
 
 KeyPath = tuple[str | int, ...]
+_MOST_DIGITS = 40
+_FAULTS = (
+    yaml.YAMLError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+    AttributeError,
+    TypeError,
+    LookupError,
+)
+"""What PyYAML raises for text that is not YAML, explicit tags and impossible escapes included."""
 
 
-class _CoreSchemaLoader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2 booleans, integers, floats and no timestamps."""
+class _PlainLoader(yaml.SafeLoader):
+    """SafeLoader for what people write: no aliases, with which a few lines can mean gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise ComposerError(
+                None, None, "aliases (*NAME) are not read; write the value again", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+
+class _CoreSchemaLoader(_PlainLoader):
+    """The same with YAML 1.2 booleans, integers, floats and no timestamps."""
 
 
 _CoreSchemaLoader.yaml_implicit_resolvers = {}
@@ -39,7 +66,12 @@ for _tag, _pattern, _first in (
 
 def _whole_number(loader: _CoreSchemaLoader, node: yaml.ScalarNode) -> int:
     # PyYAML would read 010 as eight.
-    return int(loader.construct_scalar(node))
+    text = str(loader.construct_scalar(node))
+    if len(text) > _MOST_DIGITS:
+        raise ConstructorError(
+            None, None, f"a number of {len(text)} digits is too long", node.start_mark
+        )
+    return int(text)
 
 
 _CoreSchemaLoader.add_constructor("tag:yaml.org,2002:int", _whole_number)
@@ -59,37 +91,71 @@ def read_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[KeyPath, int]
         JobError: Not YAML, not a mapping, a key that is not text, or a key written twice.
     """
     lines: dict[KeyPath, int] = {}
-    try:
+    with _told(where):
         loader = _CoreSchemaLoader(text)
-    except yaml.YAMLError as error:
-        raise JobError(f"this is not YAML: {str(error).splitlines()[0]}.", where=where) from error
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                raise JobError("the file is empty.", where=where, hint="Write one: deepsynth init")
+            if not isinstance(node, yaml.MappingNode):
+                place = f"{where}:{_line(node)}"
+                raise JobError("this is no list of `key: value` lines.", where=place)
+            _walk(node, (), lines, where)
+            return loader.construct_document(node), lines
+        finally:
+            loader.dispose()
+
+
+def read_scalar(text: str) -> Any:
+    """One value as it would be read in a job file: `3`, `5e-5`, `true`, `[a, b]`.
+
+    Raises:
+        JobError: It is none.
+    """
+    with _told(text):
+        return yaml.load(text, _CoreSchemaLoader)  # noqa: S506 (a SafeLoader subclass)
+
+
+def read_ours(text: str, where: str) -> dict[str, Any]:
+    """A mapping that `yaml.safe_dump` wrote, read back the way it wrote it.
+
+    Raises:
+        JobError: It is none, or was changed into what we never write.
+    """
+    with _told(where):
+        tree = yaml.load(text, _PlainLoader)  # noqa: S506 (a SafeLoader subclass)
+    if not isinstance(tree, dict):
+        raise JobError("this is no list of `key: value` lines.", where=where)
+    return cast("dict[str, Any]", tree)
+
+
+def write_ours(tree: dict[str, Any]) -> str:
+    """A mapping as `read_ours` reads it: what is twice in it stands there twice."""
+    return yaml.dump(tree, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _PlainDumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+@contextmanager
+def _told(where: str) -> Generator[None]:
+    """Tell what is wrong with a text, whatever PyYAML makes of it."""
     try:
-        node = loader.get_single_node()
-        if node is None:
-            raise JobError("the file is empty.", where=where, hint="Write one: deepsynth init")
-        if not isinstance(node, yaml.MappingNode):
-            raise JobError("this is no list of `key: value` lines.", where=f"{where}:{_line(node)}")
-        _walk(node, (), lines, where)
-        return loader.construct_document(node), lines
+        yield
     except RecursionError:
         raise JobError("this refers to itself or is nested too deeply.", where=where) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f"{where}:{mark.line + 1}" if mark else where
         raise JobError(
             f"this is not YAML: {error.problem or error.context}.",
-            where=place,
+            where=f"{where}:{mark.line + 1}" if mark else where,
             hint="Check the indentation (spaces, not tabs), colons and quotes of this line.",
-        ) from error
-    except yaml.YAMLError as error:
-        raise JobError(f"this is not YAML: {str(error).splitlines()[0]}.", where=where) from error
-    finally:
-        loader.dispose()
-
-
-def read_scalar(text: str) -> Any:
-    """One value as it would be read in a job file: `3`, `5e-5`, `true`, `[a, b]`."""
-    return yaml.load(text, _CoreSchemaLoader)  # noqa: S506 (a SafeLoader subclass)
+        ) from None
+    except _FAULTS as error:
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise JobError(f"this is not YAML: {said}.", where=where) from None
 
 
 def _line(node: yaml.Node) -> int:

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from deepsynth import durable
 from deepsynth.data.corpus import Corpus
 from deepsynth.data.opening import open_corpus, short_name, source_names
+from deepsynth.errors import RunError
 from deepsynth.job.job import settings_of, settings_yaml
 from deepsynth.job.settings import Section, Setting, validate
 from deepsynth.job.strict_yaml import KeyPath
@@ -30,6 +31,7 @@ from deepsynth.pages.shards import ROWS_PER_SHARD
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run, is_run
 from deepsynth.run.step import Plan, Resources, Step
+from deepsynth.run.trust import require_plan
 
 DATASETS, _CHUNKS = "datasets", "chunks"
 """In the run folder: the datasets, and the parts they are put together from."""
@@ -102,7 +104,7 @@ def open_run(given: Mapping[str, Any], runs: Path = Path("runs")) -> Run:
     made = durable.sha256_value([request.model_dump(), digests])[:6]
     path = runs / f"generate-{short_name(names[0])}-{made}"
     if is_run(path):
-        return Run.open(path)
+        return require_plan(Run.open(path), plan(request, files), tell=print)
     runs.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(request.model_dump(exclude_defaults=True), sort_keys=False)
     usual = settings_of(validate(Request, {"sources": ["all"]}, "generate", "generate"), {})
@@ -154,6 +156,19 @@ def plan(request: Request, files: dict[str, str]) -> Plan:
         resources=Resources(minutes=240),
     )
     return Plan(steps=[*fetched, draw, together])
+
+
+def plan_of(run: Run) -> Plan:
+    """The steps of a run that draws, made anew of what it draws.
+
+    Raises:
+        RunError: It does not draw, or what it draws cannot be read.
+    """
+    try:
+        draw = run.plan.step("pages")
+        return plan(Request.model_validate(draw.settings), draw.sources)
+    except (KeyError, ValidationError):
+        raise RunError("this is no run of `deepsynth generate`.", where=run.path) from None
 
 
 def part_of(splits: Mapping[str, int], index: int, parts: int) -> tuple[int, int]:

@@ -134,10 +134,13 @@ def _clear(run: Run, step: Step, key: str, index: int) -> None:
     (folder / "error.json").unlink(missing_ok=True)
     for output in receipts.outputs_of(step, index):
         path = run.path / output
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        if not path.parent.resolve().is_relative_to(run.path.resolve()):
+            raise RunError(
+                f"{output} would be removed, but a link there leads out of the run.",
+                where=path,
+                hint="Put a folder in place of the link.",
+            )
+        durable.remove(path)
     if durable.read_json(folder / "key.json") != key:
         if step.array == 1:
             shutil.rmtree(folder / "work", ignore_errors=True)

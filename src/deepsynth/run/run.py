@@ -27,11 +27,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import ValidationError
+
 from deepsynth import durable
-from deepsynth.errors import RunError
+from deepsynth.errors import DeepSynthError, RunError
 from deepsynth.job.job import AnyJob, Setting, read_settings, typed_job
 from deepsynth.run.step import Plan, Step
 
+PLAN = "plan.json"
+RESOLVED = "resolved.yaml"
 COPIES = "DEEPSYNTH_COPIES"
 """Environment variable of a step: where on this machine the copy of each location in storage is."""
 ELSEWHERE = "elsewhere.json"
@@ -85,7 +89,7 @@ class Run:
                     (draft / folder).mkdir(parents=True)
                 durable.write_text(draft / "job.yaml", resolved.text)
                 durable.write_text(draft / "resolved.yaml", resolved.to_yaml())
-                durable.write_text(draft / "plan.json", plan.model_dump_json(indent=2) + "\n")
+                durable.write_text(draft / PLAN, plan.as_text())
         except OSError as error:
             raise RunError(
                 f"the run folder cannot be made: {error.strerror}.",
@@ -120,21 +124,42 @@ class Run:
     @cached_property
     def settings(self) -> dict[str, Setting]:
         """Every value of the job by its dotted name, with its origin and reason."""
-        return read_settings((self.path / "resolved.yaml").read_text(encoding="utf-8"))
+        try:
+            return read_settings((self.path / RESOLVED).read_text(encoding="utf-8"))
+        except (DeepSynthError, ValueError, OSError) as error:
+            raise self._unreadable(RESOLVED, error) from None
 
     @property
     def family(self) -> str:
         """Name of the family of the job; empty for a run that trains nothing, such as drawing."""
-        return self.settings["family"].value if "family" in self.settings else ""
+        return str(self.settings["family"].value) if "family" in self.settings else ""
 
     def job(self, job_type: type[AnyJob]) -> AnyJob:
         """The job, typed; one of any family is had from `families.job_of`."""
-        return typed_job(job_type, self.settings)
+        try:
+            return typed_job(job_type, self.settings)
+        except ValidationError as error:
+            raise self._unreadable(RESOLVED, error) from None
+
+    def _unreadable(self, name: str, error: Exception) -> RunError:
+        if isinstance(error, ValidationError):
+            item = error.errors()[0]
+            said = f"{'.'.join(map(str, item['loc'])) or 'it'}: {item['msg']}"
+        else:
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return RunError(
+            f"this is not what a run holds there: {said}.",
+            where=self.path / name,
+            hint="It was damaged or changed by hand. Make a new run of its job.",
+        )
 
     @cached_property
     def plan(self) -> Plan:
         """The steps."""
-        return Plan.model_validate_json((self.path / "plan.json").read_bytes())
+        try:
+            return Plan.model_validate_json((self.path / PLAN).read_bytes())
+        except (ValidationError, OSError) as error:
+            raise self._unreadable(PLAN, error) from None
 
     def source(self, step: Step, name: str) -> Path:
         """Where the source called `name` of a step is: staged in the run, or where the job says.
@@ -269,6 +294,6 @@ class Run:
 def is_run(path: Path) -> bool:
     """Whether `path` is a run folder."""
     try:
-        return (path / "plan.json").is_file() and (path / "resolved.yaml").is_file()
+        return (path / PLAN).is_file() and (path / RESOLVED).is_file()
     except OSError:  # a name too long for a file, a folder that may not be entered
         return False

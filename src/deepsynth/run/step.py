@@ -6,11 +6,44 @@ lets families with clashing dependencies live in separate environments.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from deepsynth import __version__
 from deepsynth.job.settings import Section
+
+_OF_THE_RUN = ("job.yaml", "resolved.yaml", "plan.json", "steps", "logs", "sources", "run.lock")
+"""What a run keeps itself: no step makes it, and so no step's outputs are removed there."""
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("one line of printable characters is wanted")
+    return text
+
+
+def _in_the_run(path: str) -> str:
+    parts = PurePosixPath(_one_line(path)).parts
+    if not parts or parts[0] == "/" or ".." in parts or "\\" in path:
+        raise ValueError("a path inside the run is wanted, without ..")
+    if parts[0] in _OF_THE_RUN:
+        raise ValueError("that is kept by the run itself")
+    return path
+
+
+Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64)]
+"""A name that is a folder, a part of a command and a part of a job's name elsewhere."""
+
+SourceName = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$", max_length=200)]
+"""Name of something outside the run that is read; also the folder it is staged in elsewhere."""
+
+Title = Annotated[str, StringConstraints(max_length=200), AfterValidator(_one_line)]
+"""A line for people; it also stands in batch scripts and generated workflows."""
+
+RunPath = Annotated[str, StringConstraints(max_length=400), AfterValidator(_in_the_run)]
+"""A path relative to the run folder."""
 
 
 class Resources(Section):
@@ -30,20 +63,20 @@ class Step(Section):
     for the cores it was given and `{sources[NAME]}` for the place of a source.
     """
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
-    title: str = Field(default="", description="What it does, for people: `Training`.")
+    name: Word
+    title: Title = Field(default="", description="What it does, for people: `Training`.")
     argv: list[str] = Field(min_length=1)
-    environment: str = Field(
+    environment: Word = Field(
         default="this", description="Name of the environment; see environments.py."
     )
-    after: list[str] = Field(default_factory=list, description="Steps that must be done before.")
-    sources: dict[str, str] = Field(
+    after: list[Word] = Field(default_factory=list, description="Steps that must be done before.")
+    sources: dict[SourceName, str] = Field(
         default_factory=dict, description="Files and folders outside the run that are read."
     )
-    inputs: list[str] = Field(
+    inputs: list[RunPath] = Field(
         default_factory=list, description="Paths in the run that are read; made by other steps."
     )
-    outputs: list[str] = Field(
+    outputs: list[RunPath] = Field(
         default_factory=list, description="Paths in the run that are made, and owned, by the step."
     )
     settings: dict[str, Any] = Field(
@@ -72,7 +105,7 @@ class StepGroup(Section):
     """Steps that pipelines also know as one task, with results of their own."""
 
     task: str
-    title: str = Field(description="What it does, for people.")
+    title: Title = Field(description="What it does, for people.")
     steps: list[str] = Field(min_length=1, description="The steps it calls, in order.")
     results: list[StepResult] = Field(description="Its own results, in order.")
 
@@ -82,6 +115,12 @@ class Plan(Section):
 
     steps: list[Step]
     group: StepGroup | None = None
+    deepsynth: str = Field(default="", description="Version that planned it.")
+
+    def as_text(self) -> str:
+        """The text of `plan.json`, signed with the version that planned it: this one."""
+        signed = self.model_copy(update={"deepsynth": __version__})
+        return signed.model_dump_json(indent=2) + "\n"
 
     @model_validator(mode="after")
     def _ordered(self) -> Plan:

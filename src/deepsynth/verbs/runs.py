@@ -9,11 +9,17 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from rich.console import Console
+
 from deepsynth.errors import RequestError, RunError
-from deepsynth.families import get_family, job_of, load_job
+from deepsynth.families import family_of, get_family, job_of, load_job
 from deepsynth.job.job import ResolvedJob, settings_of
 from deepsynth.job.settings import setting_names
+from deepsynth.pages import steps
 from deepsynth.run.run import Run, is_run
+from deepsynth.run.step import Plan
+from deepsynth.run.trust import require_plan
+from deepsynth.runners import runner_of
 from deepsynth.storage.stores import as_url
 from deepsynth.verbs.locations import bring, remember
 
@@ -44,17 +50,38 @@ def open_or_create(target: Path, overrides: Sequence[str], runs: Path, name: str
         target = bring(location)
     if is_run(target):
         refuse_overrides(target, overrides)
-        return Run.open(target)
+        return open_planned(target)
     resolved = _resolve(target, overrides)
     path = runs / (name or f"{resolved.name}-{time.strftime('%Y%m%d-%H%M%S')}")
     if location := as_url(path):
         path = bring(location)
     if is_run(path):
-        existing = Run.open(path)
+        existing = open_planned(path)
         _refuse_other_job(existing, resolved)
         return existing
     made = _create(_make_room(path), resolved)
     return remember(made, location) if location else made
+
+
+def open_planned(path: Path) -> Run:
+    """The run in `path`, sure to have the steps its job makes; see `run.trust`.
+
+    Raises:
+        RunError: There is no run there, or its steps are others.
+    """
+    run = Run.open(path)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    elsewhere = not runner_of(run).here
+    return require_plan(run, _plan_of(run), tell=console.print, elsewhere=elsewhere)
+
+
+def _plan_of(run: Run) -> Plan:
+    """The steps that its job makes, asked again."""
+    if not run.family:
+        return steps.plan_of(run)
+    family = family_of(run)
+    job = run.job(family.job_type)
+    return family.plan(ResolvedJob(job, settings_of(job, run.settings), "", run.path.name))
 
 
 def refuse_overrides(target: Path, overrides: Sequence[str]) -> None:

@@ -32,7 +32,7 @@ from deepsynth.storage.stores import as_url
 from deepsynth.terminal.display import RunDisplay
 from deepsynth.terminal.findings import print_findings
 from deepsynth.verbs.locations import bring, keep
-from deepsynth.verbs.runs import open_or_create, planned, refuse_overrides
+from deepsynth.verbs.runs import open_or_create, open_planned, planned, refuse_overrides
 
 Target = Annotated[Path, Parameter(help="A job file, or a run folder.")]
 Overrides = Annotated[str, Parameter(help="Settings as key=value, such as train.epochs=3.")]
@@ -114,7 +114,7 @@ def run(
                 "a run to resume has its own job.", where=job, hint="Give one or the other."
             )
         location = as_url(resume)
-        begun = Run.open(bring(location) if location else resume)
+        begun = open_planned(bring(location) if location else resume)
         if not dry_run:
             return work_on(begun, None, work)
         print(_runner(begun, work, None).dry_run(begun, begun.plan.steps))
@@ -178,7 +178,7 @@ def check(
     _stay_here(here, None)
     if is_run(target):
         refuse_overrides(target, overrides)
-        findings = _check(Run.open(target), here, quiet=here.quiet or as_json)
+        findings = _check(open_planned(target), here, quiet=here.quiet or as_json)
     else:
         with planned(target, overrides, learn=learn) as made:
             findings = _check(made, here, quiet=here.quiet or as_json)
