@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-PARALLEL = ("-n", "logical", "--maxprocesses", "8", "--dist", "loadgroup", "--no-loadscope-reorder")
+PARALLEL = ("-n", "logical", "--maxprocesses", "8", "--no-loadscope-reorder")
 COVERAGE = ("--cov", "--cov-report=")
 
 

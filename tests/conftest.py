@@ -7,12 +7,13 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from deepsynth.cli import run_command
 from tests.support import tickets
+from tests.support.scheduling import group_of, turn_of
 from tests.support.shared import made_once
 
 # Each test process keeps to one core; so does what it starts.
@@ -20,37 +21,22 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 pytest_plugins = ["tests.support.servers"]
 
-GROUPS = {
-    "remote_host": "remote",
-    "slurm_here": "slurm",
-    "survivors": "slurm",
-    "ceph": "store",
-    "place": "store",
-    "flyte_home": "store",
-    "kraken": "kraken",
-}
-"""Tests that ask for these are given to one process: their servers are slow to start, and Flyte
-keeps what it did below /tmp/flyte."""
 
-
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups come first and the quick tests last, so that all processes end at about the same time.
-
-    Tests of a group stay in their order.
-    """
-    for item in items:
-        asked = getattr(item, "fixturenames", ())
-        group = next((GROUPS[name] for name in GROUPS if name in asked), None)
-        if group and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=_turn)
+    """What takes long comes first; the tests of a group stay in their order."""
+    items.sort(key=lambda item: turn_of(item.nodeid, "slow" in item.keywords))
 
 
-def _turn(item: pytest.Item) -> int:
-    if item.get_closest_marker("xdist_group"):
-        return 0
-    return 1 if item.get_closest_marker("slow") else 2
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Give the tests of a group to one process."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return Groups(config, log)
 
 
 class Answer(NamedTuple):

@@ -72,14 +72,7 @@ get_runner(sys.argv[1]).run(run, run.plan.steps, lambda: None)
 """
 
 
-def here() -> list[object]:
-    """The runners of this contract; those of Flyte go where its other tests do."""
-    marks = {"flyte": pytest.mark.xdist_group("store")}
-    kinds = [kind for kind in (*KINDS, "nice") if kind not in ELSEWHERE]
-    return [pytest.param(kind, marks=marks.get(kind, ())) for kind in kinds]
-
-
-@pytest.fixture(params=here())
+@pytest.fixture(params=[kind for kind in (*KINDS, "nice") if kind not in ELSEWHERE])
 def on(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:

@@ -22,8 +22,6 @@ from deepsynth.run.run import Run
 from tests.families.summarize.test_prepare import texts, write
 from tests.servers.hub import StandIn
 
-pytestmark = pytest.mark.xdist_group("summarize-hub")
-
 SHARD = 30
 
 

@@ -17,8 +17,6 @@ from deepsynth.run.run import Run
 from tests.support.folders import places_named
 from tests.support.tickets import deepsynth, run_module, start, wait_until
 
-pytestmark = pytest.mark.xdist_group("summarize-whole")
-
 ARTICLES = Path("examples/articles/articles.jsonl").resolve()
 
 

@@ -10,10 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from .running import StandIn
 
 # hub 2.4 sends its LFS parts through a deprecated argument of its own HTTP library
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
-    pytest.mark.xdist_group("standin"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 OPTIONS = ("--page-size", "7", "--multipart-over", "3000000", "--part-size", "1000000")
 
 
