@@ -22,6 +22,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 pytest_plugins = ["tests.support.servers"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def remembered(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the tests confirm or send is not remembered for whoever runs them."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long comes first; the tests of a group stay in their order."""
     items.sort(key=lambda item: turn_of(item.nodeid, "slow" in item.keywords))

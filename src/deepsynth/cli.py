@@ -55,6 +55,8 @@ _OURS = {
         "system:doctor": "Find what stands in the way: Hub access, caches, disk space; with --on, "
         "at another place.",
         "system:setup": "Install an environment that a family needs, here or at another place.",
+        "system:trust": "Let the settings file of a folder be used, as it is now; the user's own "
+        "needs no word.",
     },
 }
 """Our own verbs, by module in `verbs/`, with the first line of what they say of themselves."""

@@ -12,7 +12,7 @@ from deepsynth import durable, storage
 from deepsynth.errors import RunError
 from deepsynth.run.run import Run
 from deepsynth.storage.stores import join
-from deepsynth.verbs.locations import MARK, keep
+from deepsynth.verbs.locations import keep
 from tests.conftest import Answer
 from tests.support import tickets
 
@@ -49,7 +49,7 @@ def test_a_run_is_kept_in_storage_and_goes_on_from_another_machine(
     here = Path("runs/first").resolve()
     kept = storage.read_publication(url)
     assert kept
-    assert set(durable.digest(here)) - set(kept.files) == {MARK, "run.lock"}
+    assert set(durable.digest(here)) - set(kept.files) == {"run.lock"}
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path / "there")
     prepare(command, url)
@@ -103,3 +103,27 @@ def test_a_failure_is_kept_too(command: Callable[..., Answer], disk: str, job: P
     assert kept
     assert failed
     assert failed.generation != kept.generation
+
+
+def test_a_copied_run_does_not_say_where_its_results_are_sent(
+    command: Callable[..., Answer], disk: str, job: Path, tmp_path: Path
+) -> None:
+    prepare(command, job, "--name", "first")
+    theirs = {"url": join(disk, "theirs"), "generation": None}
+    durable.write_json(Path("runs/first/location.json"), theirs)
+    answer = command("prepare", Path("runs/first"), "--quiet")
+    assert not (tmp_path / "store").exists()
+    assert answer.code == 0
+    assert "location.json" in answer.err
+
+
+def test_another_run_in_the_place_of_one_that_is_kept_is_not_sent_there(
+    command: Callable[..., Answer], disk: str, job: Path
+) -> None:
+    prepare(command, job, "--runs", disk, "--name", "first")
+    kept = storage.read_publication(join(disk, "first"))
+    prepare(command, job, "--name", "theirs")
+    shutil.rmtree("runs/first")
+    shutil.move("runs/theirs", "runs/first")
+    prepare(command, Path("runs/first"))
+    assert storage.read_publication(join(disk, "first")) == kept

@@ -14,6 +14,7 @@ from typing import Any
 
 from deepsynth import durable
 from deepsynth.errors import DataError, RequestError
+from deepsynth.home import data_folder
 from deepsynth.hub import cards
 from deepsynth.hub.account import Account, check_repo_id
 from deepsynth.hub.caches import cache_folders, probe
@@ -372,9 +373,7 @@ def _intact(folder: Path) -> bool:
 
 def _store(name: str) -> Path:
     """Where the folders of one repository's commits lie."""
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    home = os.environ.get("DEEPSYNTH_HOME") or Path(data) / "deepsynth"
-    return Path(home) / "hub" / name.replace("/", "--")
+    return data_folder() / "hub" / name.replace("/", "--")
 
 
 def _refs(name: str) -> Path:

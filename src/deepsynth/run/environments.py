@@ -11,7 +11,6 @@ it here and gets back the argv to start:
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import subprocess
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from deepsynth import durable
 from deepsynth.errors import DeepSynthError, MissingDependency
+from deepsynth.home import data_folder
 from deepsynth.run.installer import install
 
 
@@ -92,9 +92,7 @@ def image(name: str, reference: str) -> Environment:
 
 def managed_folder(name: str) -> Path:
     """Where the managed environment `name` lies: below `DEEPSYNTH_HOME` or the XDG data folder."""
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    home = os.environ.get("DEEPSYNTH_HOME") or Path(data) / "deepsynth"
-    return Path(home) / "environments" / name
+    return data_folder() / "environments" / name
 
 
 def build_managed(name: str, lock: Path, *, log: Path | None = None) -> Environment:

@@ -89,7 +89,9 @@ class Step(Section):
     )
     resources: Resources = Field(default_factory=Resources)
     task: str = Field(
-        default="", description="Name pipelines know it by, where that is not NAME_step."
+        default="",
+        pattern=r"^([a-z_][a-z0-9_]*)?$",
+        description="Name pipelines know it by, where that is not NAME_step.",
     )
 
 
@@ -104,7 +106,7 @@ class StepResult(Section):
 class StepGroup(Section):
     """Steps that pipelines also know as one task, with results of their own."""
 
-    task: str
+    task: str = Field(pattern=r"^[a-z_][a-z0-9_]*$")
     title: Title = Field(description="What it does, for people.")
     steps: list[str] = Field(min_length=1, description="The steps it calls, in order.")
     results: list[StepResult] = Field(description="Its own results, in order.")

@@ -65,15 +65,23 @@ def get_runner(name: str | None = None, beside: Path | None = None) -> Runner:
     )
 
 
-def runner_of(run: Run) -> Runner:
-    """The runner that worked on a run last; the one of this machine if nobody did.
+def runner_of(run: Run, on: str | None = None, beside: Path | None = None) -> Runner:
+    """The runner a user names for a run, else the one that worked on it last.
 
-    A run at a site carries what is needed to reach it, so this works from another machine that
-    has only the run folder.
+    That of this machine, if nobody did. A run at a site carries what is needed to reach it; where
+    the folder may be somebody else's, the user must name the site.
+
+    Args:
+        run: The run.
+        on: As after `--on`, if it was given.
+        beside: Folder of the job, in which settings of a runner may lie.
 
     Raises:
-        RunError: It is of a kind that is not known here.
+        RequestError: There is no such runner or place.
+        RunError: It was run by a kind of runner, or at a site, that is not known here.
     """
+    if on is not None:
+        return get_runner(on, beside)
     begun = run.runners()
     if not begun:
         return get_runner()

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deepsynth import durable
-from deepsynth.run.environments import managed_folder
+from deepsynth.home import data_folder
 from deepsynth.storage.failure import LocationError, StorageError, explained
 from deepsynth.storage.publishing import read_publication
 from deepsynth.storage.stores import is_url, join, last_name, open_store
@@ -83,7 +83,7 @@ def local_copy(url: str) -> Path:
         StorageError: The storage failed.
     """
     url = url.rstrip("/")
-    home = managed_folder("storage").parents[1] / "storage"
+    home = data_folder() / "storage"
     publication = read_publication(url)
     if publication:
         place = home / _identity(url, publication.generation) / last_name(url)

@@ -1,24 +1,26 @@
 """Runs kept in object storage: worked on in a folder here, put there whole when the work ends.
 
 `--runs s3://BUCKET/RUNS` and `--resume s3://BUCKET/RUNS/NAME` work in `runs/NAME` of the current
-folder. Which publication that folder stands on is remembered in it, so that work done elsewhere
-meanwhile is never overwritten.
+folder. Which publication that folder stands on is remembered outside of it, so that work done
+elsewhere meanwhile is never overwritten, and no folder says itself where its results are sent.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
-from deepsynth import durable, storage
+from deepsynth import durable, home, storage
 from deepsynth.errors import RunError
 from deepsynth.run.run import Run, is_run
 from deepsynth.storage.stores import last_name
 
 HERE = Path("runs")
 """Where runs that are kept in storage are worked on."""
-MARK = "location.json"
-"""In such a run folder: where it is kept, and as what it was last seen there."""
-_OWN = (MARK, "run.lock")
+FORMER_MARK = "location.json"
+"""Where earlier versions noted, in the run folder itself, where it is kept: believed no more."""
+_OWN = (FORMER_MARK, "run.lock")
 
 
 def bring(location: str) -> Path:
@@ -34,7 +36,7 @@ def bring(location: str) -> Path:
     folder = HERE / last_name(location)
     published = storage.read_publication(location)
     if is_run(folder):
-        known = durable.read_json(folder / MARK)
+        known = _known(Run(folder))
         if known is None or known["url"] != location:
             raise RunError(
                 "another run is in the folder this one would be worked on in.",
@@ -45,14 +47,14 @@ def bring(location: str) -> Path:
             raise _went_on(folder, location)
     elif published:
         storage.fetch(location, folder)
-        _mark(folder, location, published.generation)
+        _mark(Run(folder), location, published.generation)
     return folder
 
 
 def remember(run: Run, location: str) -> Run:
     """Note that a run is kept at `location`, unless that is known; returns the run."""
-    if not (run.path / MARK).exists():
-        _mark(run.path, location, None)
+    if _known(run) is None:
+        _mark(run, location, None)
     return run
 
 
@@ -63,20 +65,39 @@ def keep(run: Run) -> None:
         RunError: It went on elsewhere meanwhile; what is here stays here.
         StorageError: The storage failed.
     """
-    known = durable.read_json(run.path / MARK)
+    known = _known(run)
     if known is None:
+        if (run.path / FORMER_MARK).exists():
+            print(
+                f"{run.path / FORMER_MARK} says where this run is kept. A folder is not believed "
+                "about that; to put it there, go on with --resume LOCATION.",
+                file=sys.stderr,
+            )
         return
     published = storage.read_publication(known["url"])
     if published and published.generation != known["generation"]:
         raise _went_on(run.path, known["url"])
     kept = storage.publish(run.path, known["url"], replace=True, only=lambda name: name not in _OWN)
-    _mark(run.path, kept.url, kept.generation)
+    _mark(run, kept.url, kept.generation)
     if published and published.generation != kept.generation:
         storage.remove(published)
 
 
-def _mark(folder: Path, location: str, generation: str | None) -> None:
-    durable.write_json(folder / MARK, {"url": location, "generation": generation})
+def _known(run: Run) -> dict[str, Any] | None:
+    """Where the run in this folder is kept, and as what it was last seen there."""
+    known = home.recall("locations", str(run.path.resolve()))
+    return known if known and known["run"] == _identity(run) else None
+
+
+def _mark(run: Run, location: str, generation: str | None) -> None:
+    known = {"url": location, "generation": generation, "run": _identity(run)}
+    home.remember("locations", str(run.path.resolve()), known)
+
+
+def _identity(run: Run) -> str:
+    """What tells a run from another one that is put in its place: what it is, and its beginning."""
+    files = [durable.sha256_file(run.path / name) for name in ("resolved.yaml", "plan.json")]
+    return durable.sha256_value([*files, run.events()[:1]])
 
 
 def _went_on(folder: Path, location: str) -> RunError:

@@ -26,6 +26,10 @@ _COLOURS = {
     "pending": "dim",
 }
 _BEGUN = ("running", "done", "failed")
+On = Annotated[
+    str | None,
+    Parameter(help="Where it runs, for a run folder that was not sent from this machine."),
+]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.", negative=())]
 
 
@@ -33,6 +37,7 @@ def status(
     run: Annotated[Path | None, Parameter(help="A run folder; all runs when left out.")] = None,
     /,
     *,
+    on: On = None,
     runs: Annotated[Path, Parameter(help="Folder of the runs.")] = Path("runs"),
     as_json: AsJson = False,
 ) -> int:
@@ -63,7 +68,7 @@ def status(
     problem: DeepSynthError | None = None
     lines: list[str] = []
     try:
-        lines = runner_of(opened).lines(opened)
+        lines = runner_of(opened, on).lines(opened)
     except DeepSynthError as error:
         problem = error  # what was last heard is shown before it
     state = run_state(opened)
@@ -97,6 +102,7 @@ def logs(
     step: Annotated[str | None, Parameter(help="A step; the last that printed by default.")] = None,
     /,
     *,
+    on: On = None,
     follow: Annotated[
         bool, Parameter(name=("--follow", "-f"), help="Go on until the run ends.", negative=())
     ] = False,
@@ -110,23 +116,29 @@ def logs(
     ```
     """
     opened = Run.open(run)
+    runner = runner_of(opened, on)
     names = [s.name for s in opened.plan.steps]
     if step is not None and step not in names:
         raise RequestError(f"there is no step {step!r}.", hint=f"Steps: {', '.join(names)}.")
     if step is None:
-        runner_of(opened).lines(opened)  # hears what became of steps elsewhere
+        runner.lines(opened)  # hears what became of steps elsewhere
         begun = {e["step"] for e in opened.events() if e["kind"] == "step_started"}
         begun |= {s.name for s in run_state(opened).steps if s.state in _BEGUN}
         printed = [n for n in names if n in begun or (opened.path / f"logs/{n}.log").exists()]
         if not printed:
             raise RunError("no step has printed anything yet.", where=run)
         step = printed[-1]
-    for line in runner_of(opened).logs(opened, step, follow=follow):
+    for line in runner.logs(opened, step, follow=follow):
         print(line, flush=follow)
     return 0
 
 
-def stop(run: Annotated[Path, Parameter(help="A run folder.")], /) -> int:
+def stop(
+    run: Annotated[Path, Parameter(help="A run folder.")],
+    /,
+    *,
+    on: On = None,
+) -> int:
     """Ask a run to save and stop; `deepsynth run --resume` goes on later.
 
     For example:
@@ -136,7 +148,7 @@ def stop(run: Annotated[Path, Parameter(help="A run folder.")], /) -> int:
     ```
     """
     opened = Run.open(run)
-    runner_of(opened).stop(opened)
+    runner_of(opened, on).stop(opened)
     print(f"Stopped. Go on: deepsynth run --resume {opened.path}")
     return 0
 
@@ -145,6 +157,7 @@ def fetch(
     run: Annotated[Path, Parameter(help="A run folder.")],
     /,
     *,
+    on: On = None,
     everything: Annotated[
         bool, Parameter(help="Also compiled data, which only later steps read.", negative=())
     ] = False,
@@ -158,7 +171,7 @@ def fetch(
     ```
     """
     opened = Run.open(run)
-    runner_of(opened).fetch(opened, everything=everything)
+    runner_of(opened, on).fetch(opened, everything=everything)
     state = run_state(opened).state
     print(f"Fetched: {opened.path}" + f" (so far; it is {state})" * (state != "done"))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -10,6 +11,7 @@ from cyclopts import Parameter
 from deepsynth import families, runners
 from deepsynth.checks import Severity, worst
 from deepsynth.errors import RequestError
+from deepsynth.home import confirm
 from deepsynth.runners import on_help
 from deepsynth.terminal.findings import print_findings
 
@@ -84,4 +86,21 @@ def setup(
         )
     kept = known[environment]
     print(f"{kept.title} is ready: {kept.setup().python}")
+    return 0
+
+
+def trust(file: Annotated[Path, Parameter(help="A settings file, such as sites.yaml.")], /) -> int:
+    """Let the settings file of a folder be used, as it is now; the user's own needs no word.
+
+    Such a file can make commands run, here or at a computing centre: read it first. When it
+    changes, it is asked about again.
+
+    For example:
+
+    ```
+    deepsynth trust letters/sites.yaml
+    ```
+    """
+    confirm(file)
+    print(f"{file} is used from now on, as it is now.")
     return 0

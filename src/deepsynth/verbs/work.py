@@ -117,14 +117,14 @@ def run(
         begun = open_planned(bring(location) if location else resume)
         if not dry_run:
             return work_on(begun, None, work)
-        print(_runner(begun, work, None).dry_run(begun, begun.plan.steps))
+        print(runner_of(begun, work.on).dry_run(begun, begun.plan.steps))
         return 0
     if job is None:
         raise RequestError("no job is given.", hint="deepsynth run JOB, or --resume RUN")
     if not dry_run:
         return work_until(None, job, overrides, work)
     with planned(job, overrides, name=work.name) as shown:
-        print(_runner(shown, work, job.parent).dry_run(shown, shown.plan.steps))
+        print(runner_of(shown, work.on, job.parent).dry_run(shown, shown.plan.steps))
     return 0
 
 
@@ -200,10 +200,6 @@ def work_until(last: str | None, target: Path, overrides: Sequence[str], work: W
     return work_on(run, last, work, beside=target.parent)
 
 
-def _runner(run: Run, work: Work, beside: Path | None) -> Runner:
-    return get_runner(work.on, beside) if work.on else runner_of(run)
-
-
 def work_on(run: Run, last: str | None, work: Work, beside: Path | None = None) -> int:
     """Do the steps of a run up to the one called `last`, all of them for None.
 
@@ -212,7 +208,7 @@ def work_on(run: Run, last: str | None, work: Work, beside: Path | None = None) 
     """
     is_new = not run.was_started()
     try:
-        runner = _runner(run, work, beside)
+        runner = runner_of(run, work.on, beside)
         runner.warm = not work.cold
         _do(run, last, runner, quiet=work.quiet)
     except DeepSynthError as error:

@@ -29,6 +29,10 @@ lines = run.source(run.plan.step("count"), "text").read_text().splitlines()
 """
 
 
+OWN = Path("config/deepsynth/flyte.yaml")
+"""In the home: the user's own settings."""
+
+
 @pytest.fixture(autouse=True)
 def flyte_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No cache, no configuration and no store of whoever runs the tests."""
@@ -38,6 +42,7 @@ def flyte_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+    (home / OWN).parent.mkdir(parents=True)
     monkeypatch.setenv("DEEPSYNTH_HOME", str(home / "deepsynth"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(home)

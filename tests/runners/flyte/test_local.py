@@ -19,7 +19,7 @@ from deepsynth.run.status import run_state
 from deepsynth.run.step import Step
 from deepsynth.runners import get_runner
 from tests.conftest import Answer
-from tests.runners.flyte.conftest import made, small_chain
+from tests.runners.flyte.conftest import OWN, made, small_chain
 from tests.support import tickets, toy
 
 ARTICLES = Path(__file__).parents[3] / "examples" / "articles" / "articles.jsonl"
@@ -93,7 +93,7 @@ def test_some_steps_only(make_run: Callable[..., Run], chain: list[Step]) -> Non
 def test_elements_are_done_side_by_side_but_not_all_at_once(
     make_run: Callable[..., Run], tmp_path: Path, flyte_home: Path
 ) -> None:
-    (flyte_home / "flyte.yaml").write_text("concurrency: 2\n")
+    (flyte_home / OWN).write_text("concurrency: 2\n")
     for name in ("started", "running", "seen"):
         (tmp_path / name).mkdir()
     script = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from deepsynth import durable, storage
 from deepsynth.errors import DeepSynthError, JobError, RequestError, RunError
+from deepsynth.home import confirm
 from deepsynth.run import receipts
 from deepsynth.run.run import Run
 from deepsynth.run.step import Plan, Step
@@ -22,6 +24,7 @@ from deepsynth.runners.flyte.local import load_workflow
 from deepsynth.runners.flyte.settings import FlyteSettings, load_settings
 from deepsynth.runners.flyte.workflow import version_of, workflow_text, write_workflow
 from tests.conftest import Answer
+from tests.runners.flyte.conftest import OWN
 from tests.support import tickets
 
 SETTINGS = """
@@ -70,7 +73,7 @@ def test_who_feeds_whom() -> None:
 def test_a_task_gets_what_the_job_and_the_settings_say(
     make_run: Callable[..., Run], flyte_home: Path
 ) -> None:
-    (flyte_home / "flyte.yaml").write_text(SETTINGS)
+    (flyte_home / OWN).write_text(SETTINGS)
     gpus = {"cpus": 2, "memory_gb": 8, "gpus": 1, "minutes": 30}
     run = make_run("run", step("train"), step("other", resources=gpus), step("plain"))
     module = load_workflow(write_workflow(run, run.plan.steps, load_settings(), "s3://b/c"))
@@ -94,11 +97,37 @@ def test_a_task_gets_what_the_job_and_the_settings_say(
     ],
 )
 def test_settings_are_read_strictly(flyte_home: Path, text: str, what: str, hint: str) -> None:
-    (flyte_home / "flyte.yaml").write_text(text)
+    (flyte_home / OWN).write_text(text)
     with pytest.raises(JobError) as error:
         load_settings()
     assert what in str(error.value)
     assert hint in str(error.value)
+
+
+def test_the_settings_of_a_folder_count_once_they_were_confirmed(flyte_home: Path) -> None:
+    theirs = flyte_home / "flyte.yaml"
+    theirs.write_text("image: evil\n")
+    with pytest.raises(RequestError, match="not confirmed") as caught:
+        load_settings()
+    assert f"deepsynth trust {theirs}" in str(caught.value)
+    confirm(theirs)
+    assert load_settings().image == "evil"
+    (flyte_home / OWN).write_text("image: own\n")
+    assert load_settings().image == "own"
+
+
+def test_what_a_plan_says_is_no_python(make_run: Callable[..., Run]) -> None:
+    title = 'Training""" + exit(1) + """\\'
+    run = make_run("run", step("train", title=title))
+    text = workflow_text(run, run.plan.steps, FlyteSettings(), "s3://b/c")
+    (docstring,) = [
+        ast.get_docstring(node)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.AsyncFunctionDef) and node.name == "train_step"
+    ]
+    assert docstring == f"{title}: the step train."
+    with pytest.raises(ValueError, match="task"):
+        step("train", task="f(): exit(1)\ndef g")
 
 
 def test_an_environment_without_an_image_is_named(make_run: Callable[..., Run]) -> None:
@@ -129,7 +158,7 @@ def test_the_version_changes_with_the_job(make_run: Callable[..., Run], tmp_path
 def test_a_dry_run_of_deploy_needs_no_network(
     tickets_job: Path, flyte_home: Path, command: Callable[..., Answer]
 ) -> None:
-    (flyte_home / "flyte.yaml").write_text(SETTINGS)
+    (flyte_home / OWN).write_text(SETTINGS)
     told = command("flyte", "deploy", tickets_job, "seed=7", "--dry-run").out
     assert "async def download_dataset(key: str, source_data: Dir) -> Dir:" in told
     assert "store='s3://bucket/deepsynth'" in told
@@ -146,7 +175,7 @@ def test_a_cluster_needs_a_store_it_can_reach(make_run: Callable[..., Run]) -> N
 def test_a_cluster_that_is_not_configured_is_told(
     make_run: Callable[..., Run], flyte_home: Path
 ) -> None:
-    (flyte_home / "flyte.yaml").write_text(SETTINGS)
+    (flyte_home / OWN).write_text(SETTINGS)
     run = make_run("run", step("one"))
     with pytest.raises(RequestError, match="no Flyte cluster is configured") as error:
         get_runner("flyte").run(run, run.plan.steps, lambda: None)
@@ -156,7 +185,7 @@ def test_a_cluster_that_is_not_configured_is_told(
 def test_a_cluster_out_of_reach_is_told_at_once(
     make_run: Callable[..., Run], flyte_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (flyte_home / "flyte.yaml").write_text(SETTINGS)
+    (flyte_home / OWN).write_text(SETTINGS)
     config = flyte_home / "config.yaml"
     config.write_text("admin:\n  endpoint: dns:///127.0.0.1:9\n  insecure: true\n")
     monkeypatch.setenv("FLYTECTL_CONFIG", str(config))

@@ -18,10 +18,14 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_site_of_the_page_is_one(page: Path, tmp_path: Path) -> None:
+def test_the_site_of_the_page_is_one(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (text,) = blocks(page, "yaml")
-    (tmp_path / "sites.yaml").write_text(text)
-    site = load_site("hpc", tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "deepsynth").mkdir()
+    (tmp_path / "deepsynth" / "sites.yaml").write_text(text)
+    site = load_site("hpc")
     assert (site.partition, site.gres, site.time) == ("publicgpu", "gpu:1", "8:00:00")
 
 

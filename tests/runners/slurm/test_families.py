@@ -10,7 +10,7 @@ import pytest
 from deepsynth.families import get_family, load
 from deepsynth.run.receipts import has_receipt
 from deepsynth.run.run import Run
-from deepsynth.runners.slurm.record import need_record
+from deepsynth.runners.slurm.journey import need_record
 from deepsynth.runners.slurm.runner import SlurmRunner
 from deepsynth.runners.slurm.site import Allocation, Site, SiteEnvironment
 from tests.servers.remote import RemoteHost

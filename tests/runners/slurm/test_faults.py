@@ -15,7 +15,7 @@ from deepsynth.errors import StepFailed
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
 from deepsynth.runners.slurm.connection import ConnectionLost, RemoteError
-from deepsynth.runners.slurm.record import need_record
+from deepsynth.runners.slurm.journey import need_record
 from deepsynth.runners.slurm.runner import SlurmRunner, attach
 from deepsynth.runners.slurm.transfer import Transfer, TransferFailed
 from tests.servers.remote import RemoteHost

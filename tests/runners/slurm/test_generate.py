@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
+from deepsynth.home import confirm
 from deepsynth.pages.steps import part_of
 from deepsynth.runners.slurm.runner import SlurmRunner
 from tests.conftest import Answer
@@ -54,6 +55,7 @@ def test_a_cancelled_part_is_named_and_only_it_is_drawn_again(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sites.yaml").write_text("here: {memory: 300M, cpus: 4}\n")
+    confirm(tmp_path / "sites.yaml")
     request = ["generate", ARTICLES, "--max-samples", "6", "--licence", "apache-2.0"]
     elsewhere = [*request, "--on", "here", "--array", "3", "--quiet"]
 

@@ -14,7 +14,7 @@ import pytest
 
 from deepsynth.errors import StepFailed
 from deepsynth.run.run import Run
-from deepsynth.runners.slurm.record import need_record
+from deepsynth.runners.slurm.journey import need_record, write_record
 from deepsynth.runners.slurm.runner import SlurmRunner
 from deepsynth.runners.slurm.site import SiteEnvironment
 from tests.conftest import Answer
@@ -97,7 +97,7 @@ def test_what_was_last_heard_is_told_when_the_site_is_out_of_reach(
     run = make_run(tmp_path / "run", counting(5))
     hpc.run(run, run.plan.steps)
     record = need_record(run)
-    record.save(run, site=record.site.model_copy(update={"host": "nowhere.invalid"}))
+    write_record(run, record, site=record.site.model_copy(update={"host": "nowhere.invalid"}))
     told = command("status", run.path)
     assert told.code == 1
     assert f"{run.path}: done" in told.out

@@ -12,7 +12,7 @@ from deepsynth.run.receipts import has_receipt, is_done, step_key
 from deepsynth.run.run import Run
 from deepsynth.run.status import run_state
 from deepsynth.run.step import Step
-from deepsynth.runners.slurm.record import need_record
+from deepsynth.runners.slurm.journey import need_record
 from deepsynth.runners.slurm.runner import SlurmRunner, attach
 from deepsynth.runners.slurm.site import SiteEnvironment
 from tests.servers.remote import RemoteHost

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deepsynth.errors import JobError, RequestError
+from deepsynth.home import confirm
 from deepsynth.runners.slurm.site import Site, load_site, seconds
 from tests.conftest import Answer
 from tests.support import tickets
@@ -17,32 +18,48 @@ from tests.support.toy import GPU, counting
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     path = tmp_path / "config" / "deepsynth" / "sites.yaml"
     path.parent.mkdir(parents=True)
     return path
 
 
-def test_a_site_beside_the_job_comes_first(config: Path, tmp_path: Path) -> None:
-    config.write_text("hpc: {host: far, time: 8:00:00}\nother: {host: other}\n")
-    assert load_site("hpc").host == "far"
-    (tmp_path / "sites.yaml").write_text("hpc: {host: near}\n")
-    assert load_site("hpc", tmp_path).host == "near"
+def test_the_users_own_site_comes_first(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "sites.yaml").write_text("hpc: {host: evil}\nother: {host: other}\n")
+    confirm(tmp_path / "sites.yaml")
+    assert load_site("hpc", tmp_path).host == "evil"
+    config.write_text("hpc: {host: own, time: 8:00:00}\n")
+    assert load_site("hpc", tmp_path).host == "own"
     assert load_site("other", tmp_path).host == "other"
 
 
-def test_the_job_may_lie_in_another_folder_than_the_one_of_the_command(
+def test_a_site_of_a_folder_counts_once_its_file_was_confirmed(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., Answer]
 ) -> None:
-    config.write_text("hpc: {host: far}\n")
     job = tickets.write_job(tmp_path / "letters")
-    (job.parent / "sites.yaml").write_text("hpc: {host: near}\n")
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
+    theirs = job.parent / "sites.yaml"
+    theirs.write_text("hpc: {host: near, environments: {this: {setup: [touch PWNED]}}}\n")
+    monkeypatch.chdir(job.parent)
+    for arguments in (("run", job, "--on", "hpc", "--dry-run"), ("doctor", "--on", "hpc")):
+        told = command(*arguments)
+        assert told.code == 2
+        assert f"deepsynth trust {theirs}" in told.err
+    assert not Path("PWNED").exists()
+
+    assert command("trust", theirs).code == 0
+    told = command("run", job, "--on", "hpc", "--dry-run")
+    assert "# site hpc: near," in told.out
+    assert str(theirs) in told.err, "the file that is used is named"
+    monkeypatch.chdir(tmp_path)
     assert "# site hpc: near," in command("run", job, "--on", "hpc", "--dry-run").out
-    Path("sites.yaml").write_text("hpc: {host: middle}\n")
-    assert "# site hpc: near," in command("run", job, "--on", "hpc", "--dry-run").out
-    (job.parent / "sites.yaml").unlink()
-    assert "# site hpc: middle," in command("run", job, "--on", "hpc", "--dry-run").out
+
+    theirs.write_text("hpc: {host: moved}\n")
+    assert command("run", job, "--on", "hpc", "--dry-run").code == 2, "it is another one now"
+
+
+def test_what_cannot_be_trusted_is_told(tmp_path: Path, command: Callable[..., Answer]) -> None:
+    told = command("trust", tmp_path / "sites.yaml")
+    assert (told.code, "no such file" in told.err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -50,9 +67,9 @@ def test_the_job_may_lie_in_another_folder_than_the_one_of_the_command(
     [
         ("hpc:\n  host: a\n  partitoin: x\n", 3, "Did you mean partition?"),
         ("hpc:\n  time: soon\n", 2, "'soon' is not a time limit such as 8:00:00"),
-        ("hpc:\n  host: -oProxyCommand=x\n", 2, "hpc.host"),
-        ("hpc:\n  gres: 'gpu:1\n\n    rm -rf x'\n", 2, "hpc.gres"),
-        ("hpc:\n  environments:\n    htr: {venv: a, moduel: b}\n", 3, "Settings: setup, venv"),
+        ("hpc:\n  host: -oProxyCommand=x\n", 2, "host is '-oProxyCommand=x'"),
+        ("hpc:\n  gres: 'gpu:1\n\n    rm -rf x'\n", 2, "gres is"),
+        ("hpc:\n  environments:\n    htr: {venv: a, moduel: b}\n", 3, "Settings here: setup, venv"),
         ("hpc:\n  environments:\n    this: {setup: module load x}\n", 3, "[module load x]"),
         ("hpc:\n  environments: {this: kraken}\n", 2, "Below it, indented: setup, venv"),
         ("hpc: login.centre.fr\n", 1, "Below it, indented: partition"),

@@ -12,10 +12,10 @@ from deepsynth import DISTRIBUTION
 from deepsynth.checks import Severity
 from deepsynth.errors import RunError
 from deepsynth.run.receipts import has_receipt
-from deepsynth.runners.slurm import cli
+from deepsynth.runners.slurm.clean import clean
 from deepsynth.runners.slurm.doctor import examine
 from deepsynth.runners.slurm.install import install, pinned
-from deepsynth.runners.slurm.record import need_record
+from deepsynth.runners.slurm.journey import need_record
 from deepsynth.runners.slurm.runner import SlurmRunner
 from deepsynth.runners.slurm.site import Allocation, SiteEnvironment
 from deepsynth.runners.slurm.transfer import TransferFailed
@@ -91,7 +91,7 @@ def test_clean_deletes_only_what_was_verified_here(
     train = counting(5, after=["prepare"], inputs=["data"])
     run = make_run(tmp_path / "runs" / "letters", prepare, train)
     app = App(result_action="return_value")
-    cli.register(app)
+    app.command(clean)
     arguments = ["clean", "--on", "hpc", "--runs", str(tmp_path / "runs")]
 
     hpc.submit(run)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepsynth import durable
 from deepsynth.errors import DeepSynthError, JobError, RequestError, RunError, Stopped
+from deepsynth.home import config_folder
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
 from deepsynth.runners.flyte.absorb import absorb, published_sources
@@ -19,7 +20,7 @@ from deepsynth.runners.flyte.doctor import examine_cluster
 from deepsynth.runners.flyte.failure import told
 from deepsynth.runners.flyte.layout import source_parameter
 from deepsynth.runners.flyte.local import load_workflow, prepare_flyte
-from deepsynth.runners.flyte.settings import FlyteSettings, load_settings, settings_files
+from deepsynth.runners.flyte.settings import FILE, FlyteSettings, load_settings
 from deepsynth.runners.flyte.workflow import (
     version_of,
     workflow_name,
@@ -282,7 +283,7 @@ def store_of(settings: FlyteSettings) -> str:
     if settings.store is None or settings.store.startswith("file:"):
         raise JobError(
             "a cluster needs a store that its machines can reach.",
-            where=settings_files()[0],
+            where=config_folder() / FILE,
             hint="Write there: store: s3://BUCKET/NAME",
         )
     return settings.store

@@ -1,7 +1,7 @@
 """What Flyte is asked for: images, the store, and what a step needs beyond what the job says.
 
 ```yaml
-# flyte.yaml, in the working folder or in ~/.config/deepsynth
+# flyte.yaml in ~/.config/deepsynth, or in the working folder
 image: ghcr.io/my-team/deepsynth:cpu
 images: {htr: ghcr.io/my-team/deepsynth-htr:cpu}
 store: s3://my-bucket/deepsynth
@@ -16,17 +16,15 @@ Where the cluster is, and how one signs in, stays in Flyte's own configuration.
 
 from __future__ import annotations
 
-import os
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints
 
 from deepsynth.errors import JobError
-from deepsynth.job.settings import Section
+from deepsynth.home import config_folder, data_folder, need_confirmed, settings_files
+from deepsynth.job.settings import Section, Setting, validate
 from deepsynth.job.strict_yaml import read_yaml
-from deepsynth.run.environments import managed_folder
 from deepsynth.run.step import Step
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)?([KMGT]i?)?$")]
@@ -39,6 +37,7 @@ Device = Annotated[str, StringConstraints(pattern=r"^[\w ]+:[1-8]$")]
 """Kind and number of accelerators: T4:1."""
 
 
+FILE = "flyte.yaml"
 CLUSTER_CONCURRENCY = 8
 
 
@@ -108,7 +107,7 @@ class FlyteSettings(Section):
         if environment not in self.images:
             raise JobError(
                 f"no image is named for the environment {environment}.",
-                where=settings_files()[0],
+                where=config_folder() / FILE,
                 hint=f"Write there: images: {{{environment}: REGISTRY/NAME:TAG}}",
             )
         return self.images[environment]
@@ -121,39 +120,19 @@ def at_once(settings: FlyteSettings, *, here: bool) -> int:
 
 def local_store() -> str:
     """Where steps of `flyte:local` keep what they make; outlives a cleaned /tmp."""
-    return (managed_folder("flyte").parents[1] / "flyte" / "store").resolve().as_uri()
-
-
-def settings_files() -> list[Path]:
-    """Where settings are read from; the first that exists counts."""
-    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return [Path("flyte.yaml"), Path(config) / "deepsynth" / "flyte.yaml"]
+    return (data_folder() / "flyte" / "store").resolve().as_uri()
 
 
 def load_settings() -> FlyteSettings:
-    """The settings of the working folder, else the user's, else the defaults.
+    """The user's own settings, else those of the working folder if confirmed, else the defaults.
 
     Raises:
         JobError: The file says something that is not known, with its line.
+        RequestError: The file was not confirmed.
     """
-    for path in settings_files():
-        if path.is_file():
-            return _read(path)
+    for path in settings_files(FILE, Path.cwd()):
+        need_confirmed(path)
+        values, lines = read_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+        origins = {key: Setting(None, "file", f":{line}") for key, line in lines.items()}
+        return validate(FlyteSettings, values, "Flyte", path, origins)
     return FlyteSettings.model_validate({})
-
-
-def _read(path: Path) -> FlyteSettings:
-    values, lines = read_yaml(path.read_text(encoding="utf-8-sig"), str(path))
-    try:
-        return FlyteSettings.model_validate(values)
-    except ValidationError as error:
-        item = error.errors()[0]
-    loc = tuple(item["loc"])
-    line = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), 1)
-    where, key = f"{path}:{line}", ".".join(map(str, loc))
-    if item["type"] == "extra_forbidden":
-        names = list(FlyteSettings.model_fields if len(loc) == 1 else StepNeeds.model_fields)
-        near = get_close_matches(str(loc[-1]), names, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"Settings: {', '.join(names)}."
-        raise JobError(f"{key} is not a setting of Flyte.", where=where, hint=hint)
-    raise JobError(f"{key} is {item['input']!r}: {item['msg']}.", where=where)

@@ -20,8 +20,8 @@ from flyte.io import Dir, File
 
 from deepsynth import durable, storage
 from deepsynth.errors import EXIT_STOPPED, DeepSynthError
+from deepsynth.home import data_folder
 from deepsynth.run import receipts
-from deepsynth.run.environments import managed_folder
 from deepsynth.run.run import Run
 from deepsynth.run.step import Plan, Step
 from deepsynth.runners.flyte.checkpoints import Checkpoints
@@ -83,7 +83,7 @@ class FlyteJob:
             raise as_flyte(error, again=again) from None
 
     async def _do(self, step: Step, key: str, index: int, given: dict[str, Any]) -> Dir:
-        work = managed_folder("flyte").parents[1] / "flyte" / "work" / f"{key[:32]}-{index}"
+        work = data_folder() / "flyte" / "work" / f"{key[:32]}-{index}"
         work.mkdir(parents=True, exist_ok=True)
         with alone(work) as lock:
             run = Run(work / "run")

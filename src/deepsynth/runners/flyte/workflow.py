@@ -18,6 +18,8 @@ from deepsynth.runners.flyte.settings import FlyteSettings, StepNeeds, at_once
 
 MODULE = "workflow"
 JOB_FILES = ("job.yaml", "resolved.yaml", "plan.json")
+ENVIRONMENT = {"DO_NOT_TRACK": "1", "FLYTE_DISABLE_TELEMETRY": "1", "PYTHONSAFEPATH": "1"}
+"""Of every task: nobody is told of it, and what lies in its working folder is no module."""
 CACHE_VERSION = "1"
 """The key of a step decides what the cache may give; this changes with the form of a result."""
 
@@ -70,7 +72,7 @@ def workflow_text(run: Run, steps: list[Step], settings: FlyteSettings, store: s
         group = None
     sources = sorted({source_parameter(name) for step in steps for name in step.sources})
     return (
-        templates(Path(__file__).parent, html=False, py=repr)
+        templates(Path(__file__).parent, html=False, py=repr, doc=_in_docstring)
         .get_template("workflow.py.j2")
         .render(
             name=workflow_name(run),
@@ -81,7 +83,7 @@ def workflow_text(run: Run, steps: list[Step], settings: FlyteSettings, store: s
             store=store,
             concurrency=at_once(settings, here=store.startswith("file:")),
             checkpoint_minutes=settings.checkpoint_minutes,
-            environment={"DO_NOT_TRACK": "1", "FLYTE_DISABLE_TELEMETRY": "1"},
+            environment=ENVIRONMENT,
             version=CACHE_VERSION,
             image=settings.image,
             steps=texts,
@@ -90,6 +92,10 @@ def workflow_text(run: Run, steps: list[Step], settings: FlyteSettings, store: s
             calls=_calls(texts, group, plan),
         )
     )
+
+
+def _in_docstring(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def workflow_name(run: Run) -> str:

@@ -27,7 +27,7 @@ class Slurm(RunnerKind):
     on = "a site of sites.yaml"
     verbs = (
         Verb(
-            "deepsynth.runners.slurm.cli:clean",
+            "deepsynth.runners.slurm.clean:clean",
             "List what lies at a site, or delete what is not needed there any more.",
             groups.LOOK_AFTER,
         ),

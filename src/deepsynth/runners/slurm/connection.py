@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from deepsynth.errors import DeepSynthError, MissingDependency
+from deepsynth.runners.slurm.words import explain
 
 MARK = "deepsynth-begins-here"
 """Printed before the output of a script, since login shells may say something of their own."""
@@ -97,12 +98,17 @@ class Connection:
 
     @cached_property
     def ssh(self) -> list[str]:
-        """The ssh command line, with a shared connection unless the user's config has its own."""
+        """The ssh command line; the site is lent neither agent nor screen nor port of this side."""
+        return ["ssh", "-T", "-a", "-x", "-o", "ClearAllForwardings=yes", *self.options]
+
+    @cached_property
+    def options(self) -> list[str]:
+        """Options for ssh and sftp: a shared connection, unless the user's config has its own."""
         if shutil.which("ssh") is None:
             raise MissingDependency(
                 "ssh is not installed.", hint="Install openssh-client (Linux) and try again."
             )
-        options = ["-T", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15"]
+        options = ["-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15"]
         config = subprocess.run(
             ["ssh", "-G", "--", str(self.host)], capture_output=True, text=True, check=False
         ).stdout
@@ -111,7 +117,7 @@ class Connection:
         if not has_own and folder is not None:
             options += ["-o", "ControlMaster=auto", "-o", "ControlPersist=600"]
             options += ["-o", f"ControlPath={folder}/%C"]
-        return ["ssh", *options]
+        return options
 
     def lost(self, said: str) -> ConnectionLost:
         """The error that explains why ssh (or rsync over it) did not get through."""
@@ -122,18 +128,10 @@ class Connection:
 
 
 def last_lines(text: str, count: int = 3) -> str:
-    """The last lines of what a program said, as one."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    """The last lines of what a program said, as one; what would steer a terminal is left out."""
+    shown = ("".join(c for c in line if c.isprintable()) for line in text.splitlines())
+    lines = [line.strip() for line in shown if line.strip()]
     return " | ".join(lines[-count:]) or "it said nothing"
-
-
-def explain(said: str) -> str | None:
-    """What to do about what a program at a site said, where that is known."""
-    text = said.lower()
-    for patterns, hint in _KNOWN:
-        if any(pattern in text for pattern in patterns):
-            return hint
-    return None
 
 
 def _socket_folder() -> Path | None:
@@ -155,41 +153,3 @@ def _why(said: str) -> str:
     if "host key verification" in text:
         return "Log in once by hand with `ssh HOST` and confirm the host key."
     return "What runs there goes on. Check the network or VPN, then give the same command again."
-
-
-_KNOWN: tuple[tuple[tuple[str, ...], str], ...] = (
-    (
-        ("no space left", "disk quota exceeded", "quota"),
-        "The space there is used up. See what can go: deepsynth clean --on SITE",
-    ),
-    (
-        ("invalid partition",),
-        "Correct `partition` in sites.yaml; see those there: deepsynth doctor --on SITE",
-    ),
-    (
-        ("invalid account", "account or association", "invalid qos"),
-        "Correct `account` and `qos` in sites.yaml; sacctmgr show assoc user=$USER lists yours.",
-    ),
-    (
-        ("requested node configuration is not available", "invalid generic resource"),
-        "No node has what is asked: see gres, constraint, cpus and memory in sites.yaml, and "
-        "deepsynth doctor --on SITE.",
-    ),
-    (
-        ("time limit", "timelimit"),
-        "Lower `time` in sites.yaml below the partition's limit; the step chains itself on.",
-    ),
-    (
-        ("qosmaxsubmit", "assocmaxsubmit", "job violates accounting"),
-        "You have as many jobs there as you may. Wait for some, or stop some.",
-    ),
-    (("invalid job array",), "The site takes smaller arrays (MaxArraySize): use fewer shards."),
-    (
-        ("unable to contact slurm controller", "connection refused", "socket timed out"),
-        "Slurm does not answer now; this often passes in minutes. Give the same command again.",
-    ),
-    (
-        ("sbatch: command not found", "squeue: command not found"),
-        "Slurm is not on the path of a login shell there; is `host` a login node?",
-    ),
-)

@@ -14,7 +14,7 @@ from deepsynth.checks import Finding, Severity
 from deepsynth.errors import DeepSynthError
 from deepsynth.runners.slurm.connection import Connection, ConnectionLost
 from deepsynth.runners.slurm.script import shell_path
-from deepsynth.runners.slurm.site import Site, SiteEnvironment, seconds, site_names
+from deepsynth.runners.slurm.site import Site, SiteEnvironment, is_time, seconds, site_names
 
 LITTLE_SPACE = 2e9
 """Bytes; less free space than this is a warning."""
@@ -70,7 +70,12 @@ def examine(name: str, site: Site) -> list[Finding]:
     except DeepSynthError as error:
         return [Finding(Severity.ERROR, "site-ssh", name, error.what, error.hint or "")]
     parts = (part.partition("\n") for part in answer.stdout.split("\ndoctor-section ")[1:])
-    return list(_findings(site, {name: text.strip() for name, _, text in parts}))
+    return list(_findings(site, {name: _shown(text) for name, _, text in parts}))
+
+
+def _shown(text: str) -> str:
+    """What the site said, without what would steer a terminal."""
+    return "".join(c for c in text if c.isprintable() or c in "\n\t").strip()
 
 
 def _question(site: Site) -> str:
@@ -124,7 +129,7 @@ def _findings(site: Site, told: dict[str, str]) -> Iterator[Finding]:
     yield Finding(Severity.INFO, "site-slurm", "slurm", f"Slurm is {told['slurm']}.")
     yield from _partitions(site, told.get("partitions", ""))
     if account := told.get("account"):
-        pairs = (line.split("|") for line in account.splitlines())
+        pairs = (line.split("|") for line in account.splitlines() if "|" in line)
         names = sorted({f"{a} (qos {q})" for a, q, *_ in pairs})
         yield Finding(Severity.INFO, "site-account", "account", f"Accounts: {', '.join(names)}.")
     trial = told.get("trial", "").splitlines()[-1:]
@@ -160,7 +165,7 @@ def _space(site: Site, told: dict[str, str]) -> Iterator[Finding]:
             "Choose another `workspace` in sites.yaml.",
         )
         return
-    free = int(told.get("free") or 0)
+    free = int(told["free"]) if told.get("free", "").isdigit() else 0
     low = free < LITTLE_SPACE
     yield Finding(
         Severity.WARNING if low else Severity.INFO,
@@ -202,16 +207,18 @@ def _partitions(site: Site, text: str) -> Iterator[Finding]:
                 f"There is no partition {name}.",
                 f"One of: {', '.join(names)}.",
             )
-        elif allocation.time is not None and own[0][2] != "infinite":
-            limit, asked = seconds(own[0][2]), seconds(allocation.time)
-            if asked > limit:
-                yield Finding(
-                    Severity.ERROR,
-                    "site-time",
-                    "time",
-                    f"{allocation.time} is more than the {own[0][2]} that {name} gives.",
-                    "Lower `time`; a longer step chains itself on.",
-                )
+        elif (
+            allocation.time is not None
+            and is_time(own[0][2])
+            and seconds(allocation.time) > seconds(own[0][2])
+        ):
+            yield Finding(
+                Severity.ERROR,
+                "site-time",
+                "time",
+                f"{allocation.time} is more than the {own[0][2]} that {name} gives.",
+                "Lower `time`; a longer step chains itself on.",
+            )
 
 
 def _programs(told: dict[str, str]) -> Iterator[Finding]:

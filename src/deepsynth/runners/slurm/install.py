@@ -23,7 +23,7 @@ from urllib.parse import quote, unquote, urlparse
 
 from deepsynth import DISTRIBUTION, durable
 from deepsynth.errors import DeepSynthError, RequestError, install_extra
-from deepsynth.runners.slurm.connection import Connection, last_lines
+from deepsynth.runners.slurm.connection import Connection, RemoteError, last_lines
 from deepsynth.runners.slurm.script import shell_path
 from deepsynth.runners.slurm.site import Site, SiteEnvironment
 from deepsynth.runners.slurm.transfer import Transfer
@@ -75,18 +75,23 @@ def install(
         ConnectionLost: The site cannot be reached.
     """
     if name != "this" and lock is None:
-        raise RequestError(f"the environment {name} needs its own pins.", where="setup")
+        raise RequestError(f"there is no environment {name} to set up.", where="setup")
     connection = Connection(site.host)
     workspace = shell_path(site.workspace)
     made = f"mkdir -p {workspace}/environments {workspace}/wheels && cd {workspace} && pwd -P"
-    base = connection.check(made, "the workspace cannot be made").strip()
+    base = connection.check(made, "the workspace cannot be made").removesuffix("\n")
+    if not base.startswith("/") or not base.isprintable():
+        raise RemoteError(f"the workspace is said to be {base!r}.", where=connection.name)
     own = site.environments.get(name) or site.environments.get("this") or SiteEnvironment()
     setup = "\n  ".join(own.setup) or ":"
-    version = connection.check(
+    told = connection.check(
         f"{setup}\npython3 -c 'import sys, platform; "
         "print(*sys.version_info[:2], platform.machine())'",
         "python3 does not start there",
-    ).split()
+    )
+    if not re.fullmatch(r"\d{1,2} \d{1,3} \w{1,20}", told.strip()):
+        raise RemoteError(f"python3 there tells no version: {told!r}.", where=connection.name)
+    version = told.split()
     if tuple(map(int, version[:2])) < (3, 11):
         raise DeepSynthError(
             f"the python3 there is {version[0]}.{version[1]}; DeepSynth needs 3.11 or later.",

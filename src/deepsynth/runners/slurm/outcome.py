@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
-
+from deepsynth import durable
 from deepsynth.errors import StepFailed
 from deepsynth.run.execution import told_error
-from deepsynth.run.run import Run
+from deepsynth.run.run import ELSEWHERE, Run
+from deepsynth.run.status import State
 from deepsynth.run.step import Step
-from deepsynth.runners.slurm.connection import Connection, explain
-from deepsynth.runners.slurm.record import need_record
+from deepsynth.runners.slurm.connection import last_lines
+from deepsynth.runners.slurm.journey import Journey
 from deepsynth.runners.slurm.states import Element, Snapshot
-from deepsynth.runners.slurm.words import AGAIN, ENDS
+from deepsynth.runners.slurm.words import AGAIN, ENDS, explain
 
 MOST_SUBMISSIONS = 20
 """How often a step that ended through no fault of its own is submitted."""
@@ -46,11 +45,11 @@ def through_no_fault(snapshot: Snapshot) -> Element | None:
     return failed[0]
 
 
-def failure(
-    run: Run, snapshot: Snapshot, connection: Connection, steps: Sequence[Step]
-) -> tuple[Element | None, StepFailed]:
-    """The element that kept `steps` from being done, and the error to show."""
-    failed = [e for e in snapshot.failed if e.step in {step.name for step in steps}]
+def failure(journey: Journey, snapshot: Snapshot) -> tuple[Element | None, StepFailed]:
+    """The element that kept the steps asked for from being done, and the error to show."""
+    run = journey.run
+    asked = {step.name for step in journey.submitted}
+    failed = [e for e in snapshot.failed if e.step in asked]
     if not failed:
         return None, StepFailed(
             "nothing of it runs or waits there, and it is not done.",
@@ -63,15 +62,15 @@ def failure(
         same = [str(e.index) for e in failed if e.step == first.step]
         more = f" and {len(same) - NAMED} more" if len(same) > NAMED else ""
         elements = f"elements {', '.join(same[:NAMED])}{more}: "
-    if first.state == "FAILED" and (told := told_here(run, first)):
+    if first.state == "FAILED" and (told := _told_here(journey, first)):
         # What is wrong with the place, such as a full disk, is told of the place.
         if remedy := explain(told.what):
-            told.where = f"{connection.name}:{need_record(run).folder}"
+            told.where = f"{journey.connection.name}:{journey.record.folder}"
             told.hint = f"{remedy}\n  {told.hint or ''}".rstrip()
         told.what = f"{elements}{told.what}"
         return first, told
     words, hint = ENDS.get(first.state, (first.words, ENDS["FAILED"][1]))
-    said = "" if first.state == "CANCELLED" else _last_words(run, connection, first)
+    said = "" if first.state == "CANCELLED" else _last_words(journey, first)
     return first, StepFailed(
         f"{elements}{words} (job {first.job}){f': {said}' if said else '.'}",
         where=f"step {first.step}",
@@ -79,15 +78,32 @@ def failure(
     )
 
 
-def told_here(run: Run, element: Element) -> StepFailed | None:
+def _told_here(journey: Journey, element: Element) -> StepFailed | None:
     """The error the step itself recorded, with the paths of this side."""
-    there, here = need_record(run).folder, str(run.path)
-    told = told_error(run, element.step, element.index)
+    there, here = journey.record.folder, str(journey.run.path)
+    told = told_error(journey.run, element.step, element.index)
     if told is not None:
         told.what = told.what.replace(there, here)
         told.where = told.where and told.where.replace(there, here)
         told.hint = told.hint and told.hint.replace(there, here)
     return told
+
+
+def remember(journey: Journey, snapshot: Snapshot) -> None:
+    """Write down how the steps of the site stand, for those who only have the run folder."""
+    states: dict[str, State] = {}
+    # What waited for a step that failed was cancelled with it, and was not stopped by anybody.
+    broken = any(element.state != "CANCELLED" for element in snapshot.failed)
+    for step in journey.there:
+        kind = snapshot.kind(step.name)
+        if kind == "failed":
+            bad = any(e.kind == kind and e.state != "CANCELLED" for e in snapshot.of(step.name))
+            states[step.name] = "failed" if bad else "pending" if broken else "stopped"
+        else:
+            states[step.name] = "pending" if kind in ("new", "waiting") else kind
+    path = journey.run.path / ELSEWHERE
+    if durable.read_json(path) != states:
+        durable.write_json(path, states)
 
 
 def stop_requested(run: Run) -> bool:
@@ -96,14 +112,15 @@ def stop_requested(run: Run) -> bool:
     return kinds[-1:] == ["stop_requested"]
 
 
-def _last_words(run: Run, connection: Connection, element: Element) -> str:
+def _last_words(journey: Journey, element: Element) -> str:
     """The last lines Slurm and a failed element printed."""
     step, index = element.step, element.index
-    own = f"_{index}" if run.plan.step(step).array > 1 else ""
+    own = f"_{index}" if journey.run.plan.step(step).array > 1 else ""
     script = (
-        f"cd {shlex.quote(need_record(run).folder)} && "
+        f"cd {journey.folder} && "
         f"out=$(ls -t slurm/{step}-*{own}.out | head -n 1); log=logs/{step}-{index}.log; "
         f'[ -e "$log" ] || log=logs/{step}.log; '
         'for file in "$out" "$log"; do grep -v \'^ *$\' "$file" | tail -n 2; done 2>/dev/null'
     )
-    return " | ".join(connection.run(script).stdout.splitlines())
+    said = journey.connection.run(script).stdout
+    return last_lines(said, 4) if said.strip() else ""

@@ -1,53 +1,51 @@
-"""The journey of a run at a site: send, submit, follow, survive, bring the model back."""
+"""The runner of a site: send, submit, follow, survive, bring the model back."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepsynth.errors import DeepSynthError, RunError, Stopped
-from deepsynth.run.execution import told_error
+from deepsynth.errors import DeepSynthError, RequestError, RunError, Stopped
+from deepsynth.run.environments import get_environment
+from deepsynth.run.execution import execute, told_error
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
 from deepsynth.runners.local import LocalRunner
 from deepsynth.runners.runner import Runner
 from deepsynth.runners.slurm import fetching, submission
-from deepsynth.runners.slurm.connection import Connection, ConnectionLost, FolderGone, RemoteError
-from deepsynth.runners.slurm.here import (
-    do_here,
+from deepsynth.runners.slurm.connection import Connection, FolderGone
+from deepsynth.runners.slurm.following import watch
+from deepsynth.runners.slurm.journey import (
+    Journey,
     in_turns,
-    remember,
-    renew,
-    require_environments,
-    steps_here,
-    steps_there,
-    with_steps_here,
+    is_ours,
+    need_record,
+    record_lock,
 )
-from deepsynth.runners.slurm.limits import fit_partitions
-from deepsynth.runners.slurm.logs import step_log
 from deepsynth.runners.slurm.outcome import (
     describe,
     failure,
+    remember,
     stop_requested,
     through_no_fault,
 )
-from deepsynth.runners.slurm.record import need_record, record_lock
-from deepsynth.runners.slurm.site import Site, load_site
-from deepsynth.runners.slurm.states import Element, Snapshot, take_snapshot
+from deepsynth.runners.slurm.site import Site, fit_partitions, load_site
+from deepsynth.runners.slurm.states import Snapshot, take_snapshot
 from deepsynth.runners.slurm.transfer import Transfer
 
 if TYPE_CHECKING:
     from deepsynth.checks import Finding
 
+HERE = "slurm"
+"""Name of the Slurm of this machine as it is, which no sites.yaml need tell of."""
+
 STOP_SECONDS = 150
 """How long stopped steps may take to save before they are ended."""
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.3, 15.0
-"""Seconds between two questions to the site, growing while nothing changes."""
 
 
 def tell(line: str) -> None:
@@ -80,30 +78,42 @@ class SlurmRunner(Runner):
         """Copies to and from the site."""
         return Transfer(self.connection)
 
+    def journey(self, run: Run, asked: Sequence[Step] | None = None) -> Journey:
+        """What is known of a run at the site.
+
+        Raises:
+            RunError: It was not submitted, or to another site.
+        """
+        record = need_record(run)
+        submission.refuse_other_site(run, record, self.site)
+        return Journey(run, self.site, record, self.transfer, asked or run.plan.steps)
+
     def run(self, run: Run, steps: list[Step], tick: Callable[[], None] = lambda: None) -> None:
         """Submit what has no receipt, follow it to the end, and bring the result back verified.
 
         Steps that need DeepSynth, where the site has none, are done on this side in their turn.
 
         Raises:
+            MissingDependency: The environment of a step of this side is not installed.
             StepFailed: A step failed; says which, why and what to do.
             Stopped: Ctrl-C; the run goes on at the site.
         """
         with run.lock() as lock:
-            require_environments(steps_here(self.site, steps))
             turns = in_turns(self.site, steps)
+            for step in (step for there, part in turns if not there for step in part):
+                get_environment(step.environment)
             for number, (there, part) in enumerate(turns, start=1):
                 if there:
-                    self._journey(run, part, tick)
+                    self._do_there(run, part, tick)
                     continue
                 self._begin(run)
                 later = [step for there, part in turns[number:] if there for step in part]
-                if do_here(run, part, lock, tick) and later:
+                if _do_here(run, part, lock, tick) and later:
                     with record_lock(run):
-                        renew(run, need_record(run), self.connection, later)
+                        self.journey(run).undo(later)
             run.event("run_done")
 
-    def _journey(self, run: Run, steps: Sequence[Step], tick: Callable[[], None]) -> None:
+    def _do_there(self, run: Run, steps: Sequence[Step], tick: Callable[[], None]) -> None:
         try:
             self.submit(run, steps, tick)
             self.follow(run, steps, tick)
@@ -119,14 +129,15 @@ class SlurmRunner(Runner):
             ) from None
 
     def _begin(self, run: Run) -> None:
-        """Make sure that the run can be taken up from its folder alone."""
+        """Make sure that the run can be taken up from its folder."""
         with record_lock(run):
-            submission.begin(run, self.connection, self.name, self.site)
+            submission.begin(run, self.name, self.site, self.connection)
             run.begin(f"slurm:{self.name}")
 
-    def scripts(self, run: Run, steps: Sequence[Step] | None = None) -> dict[str, str]:
+    def scripts(self, run: Run) -> dict[str, str]:
         """The text of every file in `slurm/` of the run at the site, by name."""
-        return submission.scripts(run, self.site, steps_there(self.site, steps or run.plan.steps))
+        there = [step for step in run.plan.steps if self.site.does(step)]
+        return submission.scripts(run, self.site, there)
 
     def dry_run(self, run: Run, steps: Sequence[Step] | None = None) -> str:
         """The files that would be sent and the exact text of each script; contacts nobody."""
@@ -146,30 +157,27 @@ class SlurmRunner(Runner):
             RequestError: The site's `time` is more than its partition gives.
             RemoteError: Slurm refused; nothing of this submission stays in the queue.
         """
-        steps = steps_there(self.site, steps or run.plan.steps)
         self._begin(run)
         with record_lock(run):
-            record = need_record(run)
-            snapshot = self._ask(run)
-            every = steps_there(self.site, run.plan.steps)
-            if not record.sent or not snapshot.there:
-                sent = submission.send(run, record, self.transfer, every, tick)
-                known = record.events if snapshot.there else 0
-                record = record.save(run, sent=True, sources=sent, events=known)
-            elif changed := submission.changed_sources(run, record, every):
+            journey = self.journey(run, steps)
+            snapshot = take_snapshot(journey)
+            if not journey.record.sent or not snapshot.there:
+                sent = submission.send(journey, tick)
+                known = journey.record.events if snapshot.there else 0
+                journey = journey.with_record(sent=True, sources=sent, events=known)
+            elif changed := submission.changed_sources(journey):
                 names = ", ".join(changed)
                 if snapshot.active:
                     self.say(f"{names} changed since; what waits or runs there reads the old.")
                 else:
                     self.say(f"{names} changed since; what was made of it is done again.")
-                    record = submission.send_again(run, record, self.transfer, changed, tick)
-                    snapshot = self._ask(run)
-            todo = submission.missing(snapshot, steps)
-            if todo:
-                fitting = fit_partitions(self.name, self.site, self.connection, steps)
-                record = record.save(run, site=fitting)
-                submission.submit(run, record, self.connection, steps, todo)
-                record.save(run, fetched=False)
+                    journey = submission.send_again(journey, changed, tick)
+                    snapshot = take_snapshot(journey)
+            if todo := submission.missing(snapshot, journey.submitted):
+                asked = journey.submitted
+                site = fit_partitions(self.name, self.site, self.connection, asked)
+                submission.submit(replace(journey, site=site), todo)
+                journey.with_record(fetched=False)
         return self.status(run)
 
     def status(self, run: Run) -> Snapshot:
@@ -179,18 +187,20 @@ class SlurmRunner(Runner):
             ConnectionLost: The site cannot be reached.
             RemoteError: Slurm does not answer, or the run folder there is gone.
         """
-        record = need_record(run)
         with record_lock(run):
-            snapshot = self._ask(run)
+            journey = self.journey(run)
+            snapshot = take_snapshot(journey)
             if not snapshot.there:
                 raise FolderGone(
-                    f"the run folder {record.folder} is not there any more.",
+                    f"the run folder {journey.record.folder} is not there any more.",
                     where=self.connection.name,
                     hint=f"Submit it again from here: deepsynth run --resume {run.path}",
                 )
+            if (journey.record.site, journey.record.site_name) != (self.site, self.name):
+                journey = journey.with_record(site=self.site, site_name=self.name)
             if self.site.host is not None:
-                fetching.mirror(self.connection, run, need_record(run), snapshot)
-            remember(snapshot, run, self.site)
+                fetching.mirror(journey, snapshot)
+            remember(journey, snapshot)
         return snapshot
 
     def follow(
@@ -198,60 +208,29 @@ class SlurmRunner(Runner):
     ) -> Snapshot:
         """Watch until the end, telling each change of state.
 
+        Steps that ended through no fault of their own (preempted, node failed) are submitted again.
+
         Raises:
             StepFailed: A step ended badly; says which, why and what to do.
             Stopped: `deepsynth stop` ended it, here or from another terminal.
         """
-        steps = steps_there(self.site, steps or run.plan.steps)
+        there = self.journey(run, steps).submitted
         snapshot: Snapshot | None = None
-        for snapshot in self.watch(run, steps, tick):
-            for step in steps:
+        for snapshot in watch(
+            lambda: self.status(run),
+            there,
+            again=lambda snapshot: self._again(run, snapshot, there),
+            say=self.say,
+            tick=tick,
+        ):
+            for step in there:
                 line = describe(snapshot, step)
                 if self._told.get(step.name) != line:
                     self._told[step.name] = line
                     self.say(line)
-        if snapshot is None or not snapshot.done(steps):
-            raise self._failure(run, snapshot or self.status(run), steps)
+        if snapshot is None or not snapshot.done(there):
+            raise self._failure(self.journey(run, steps), snapshot or self.status(run))
         return snapshot
-
-    def watch(
-        self, run: Run, steps: Sequence[Step], tick: Callable[[], None] = lambda: None
-    ) -> Iterator[Snapshot]:
-        """Yield what the site answers, until nothing waits or runs.
-
-        A lost connection is waited out. Steps that ended through no fault of their own (preempted,
-        node failed) are submitted again.
-        """
-        pause = FIRST_PAUSE
-        last: list[Element] = []
-        lost = ended_before = False
-        while True:
-            try:
-                snapshot = self.status(run)
-                if lost:
-                    self.say("The connection is back.")
-                    lost = False
-                if self._again(run, snapshot, steps):
-                    continue
-            except FolderGone:
-                raise
-            except (ConnectionLost, RemoteError) as error:
-                if not lost:
-                    self.say(f"{error}\n  Trying on; Ctrl-C leaves the run going on there.")
-                    lost = True
-                pause = min(pause * 1.5, LONGEST_PAUSE)
-                _sleep(pause, tick)
-                continue
-            yield snapshot
-            ended = not snapshot.active
-            if snapshot.done(steps) or (ended and ended_before):
-                return
-            # A receipt may show up on a shared file system a moment after its job has ended.
-            ended_before = ended
-            changed = snapshot.elements != last or snapshot.events
-            last = snapshot.elements
-            pause = FIRST_PAUSE if changed else min(pause * 1.3, LONGEST_PAUSE)
-            _sleep(1.5 if ended else pause, tick)
 
     def lines(self, run: Run) -> list[str]:
         """How each step stands, one line each."""
@@ -267,15 +246,14 @@ class SlurmRunner(Runner):
         if step not in {s.name for s in run.plan.steps}:
             names = ", ".join(s.name for s in run.plan.steps)
             raise RunError(f"the run has no step {step}.", where=run.path, hint=f"Steps: {names}.")
-        if run.plan.step(step) in steps_here(self.site, run.plan.steps):
+        if not self.site.does(run.plan.step(step)):
             yield from LocalRunner().logs(run, step, follow=follow)
             return
-        yield from step_log(
-            run, step, self.connection, lambda: follow and self._works_on(run, step)
-        )
 
-    def _works_on(self, run: Run, step: str) -> bool:
-        return any(e.step == step for e in self.status(run).active)
+        def goes_on() -> bool:
+            return follow and any(e.step == step for e in self.status(run).active)
+
+        yield from fetching.step_log(self.journey(run), step, goes_on)
 
     def stop(self, run: Run) -> None:
         """Take what waits out of the queue, ask what runs to save and end, and wait for it.
@@ -285,7 +263,7 @@ class SlurmRunner(Runner):
             ConnectionLost: The site cannot be reached; nothing was stopped.
         """
         jobs = " ".join(sorted({e.job.partition("_")[0] for e in self.status(run).active}))
-        if not jobs and steps_here(self.site, run.plan.steps) and run.is_locked():
+        if not jobs and self.journey(run).here and run.is_locked():
             LocalRunner().stop(run)
             return
         if not jobs:
@@ -316,10 +294,10 @@ class SlurmRunner(Runner):
             TransferFailed: A file is not what its receipt says.
         """
         self._bring(run, everything=everything, tick=lambda: None)
-        turns = in_turns(self.site, run.plan.steps)
-        if not turns[-1][0] and need_record(run).fetched and not run.is_locked():
+        there, last = in_turns(self.site, run.plan.steps)[-1]
+        if not there and need_record(run).fetched and not run.is_locked():
             with run.lock() as lock:
-                do_here(run, turns[-1][1], lock, lambda: None)
+                _do_here(run, last, lock, lambda: None)
 
     def doctor(self) -> list[Finding]:
         """What `deepsynth doctor` says of the site, with one login."""
@@ -335,37 +313,23 @@ class SlurmRunner(Runner):
 
     def _bring(self, run: Run, *, everything: bool, tick: Callable[[], None]) -> None:
         snapshot = self.status(run)
-        there = steps_there(self.site, run.plan.steps)
         with record_lock(run):
-            record = need_record(run)
+            journey = self.journey(run)
             count = 0
             if self.site.host is not None:
                 with submission.transfer_shown(run, "Fetching", tick) as progress:
-                    count = fetching.fetch(
-                        self.transfer,
-                        run,
-                        record,
-                        there,
-                        everything=everything,
-                        progress=progress,
-                    )
-            fetching.reconcile(run, snapshot, there)
-            record.save(run, fetched=snapshot.done(there))
+                    count = fetching.fetch(journey, everything=everything, progress=progress)
+            fetching.reconcile(journey, snapshot)
+            journey.with_record(fetched=snapshot.done(journey.there))
         run.event("fetched", site=self.name, files=count)
 
-    def _ask(self, run: Run) -> Snapshot:
-        record = need_record(run)
-        # A run on this machine writes its events into the folder itself: nothing is to be copied.
-        known = record.events if self.site.host is not None else None
-        told = take_snapshot(self.connection, record.folder, run.plan, record.run_id, known)
-        return with_steps_here(told, run, self.site)
-
-    def _failure(self, run: Run, snapshot: Snapshot, steps: Sequence[Step]) -> DeepSynthError:
+    def _failure(self, journey: Journey, snapshot: Snapshot) -> DeepSynthError:
         """The error of a run that is not done; recorded where the step itself could not."""
+        run = journey.run
         if stop_requested(run):
             hint = f"Go on where it stopped: deepsynth run --resume {run.path}"
             return Stopped("stopped.", where=run.path, hint=hint)
-        first, error = failure(run, snapshot, self.connection, steps)
+        first, error = failure(journey, snapshot)
         if first is not None and told_error(run, first.step, first.index) is None:
             run.event("step_failed", step=first.step, index=first.index, error=error.as_dict())
         return error
@@ -380,14 +344,19 @@ class SlurmRunner(Runner):
         return True
 
 
-def _sleep(seconds: float, tick: Callable[[], None]) -> None:
-    end = time.monotonic() + seconds
-    while True:
-        tick()
-        left = end - time.monotonic()
-        if left <= 0:
-            return
-        time.sleep(min(0.1, left))
+def _do_here(run: Run, steps: Sequence[Step], lock: int, tick: Callable[[], None]) -> bool:
+    """Do steps as the local runner does; whether any of them was not done before.
+
+    Raises:
+        StepFailed: A step failed.
+        Stopped: Asked to stop; the step saved itself.
+    """
+    outcomes = [
+        execute(run, step, index, locks=[lock], tick=tick)
+        for step in steps
+        for index in range(step.array)
+    ]
+    return "done" in outcomes
 
 
 def create(detail: str, beside: Path | None = None) -> SlurmRunner:
@@ -395,21 +364,33 @@ def create(detail: str, beside: Path | None = None) -> SlurmRunner:
 
     Args:
         detail: Name of the site.
-        beside: Folder of the job; a `sites.yaml` there comes first.
+        beside: Folder of the job, in which a `sites.yaml` may lie.
 
     Raises:
         RequestError: There is no such site.
     """
-    if not detail:
-        return SlurmRunner("slurm", Site())
-    return SlurmRunner(detail, load_site(detail, beside))
+    return SlurmRunner(detail, load_site(detail, beside)) if detail else SlurmRunner(HERE, Site())
 
 
 def attach(run: Run) -> SlurmRunner:
-    """The runner of a run that was submitted, from its folder alone.
+    """The runner of a run that was submitted, from its folder.
+
+    The folder may be anybody's: the site it names is reached only if this machine wrote it there,
+    or if the user's own site of that name is the same.
 
     Raises:
-        RunError: It was not submitted to a Slurm site.
+        RunError: It was not submitted to a Slurm site, or to one that is not the user's.
     """
     record = need_record(run)
+    try:
+        known = create("" if record.site_name == HERE else record.site_name).site
+    except RequestError:
+        known = None
+    if not is_ours(record, known):
+        raise RunError(
+            f"it says itself where it is: at {record.site_name} ({record.site.host or 'here'}). "
+            "That is believed only if this machine sent it, or if your own sites.yaml says so.",
+            where=run.path,
+            hint=f"Name the site yourself: --on {record.site_name}",
+        )
     return SlurmRunner(record.site_name, record.site)

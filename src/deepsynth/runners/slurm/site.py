@@ -18,24 +18,34 @@ kraken:                           # the centre's own ketos, and nothing of ours 
 
 from __future__ import annotations
 
-import os
 import re
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, StringConstraints
 
 from deepsynth.errors import JobError, RequestError
-from deepsynth.job.settings import Section
-from deepsynth.job.strict_yaml import KeyPath, read_yaml
+from deepsynth.home import config_folder, need_confirmed, settings_files
+from deepsynth.job.settings import Section, Setting, validate
+from deepsynth.job.strict_yaml import read_yaml
 from deepsynth.run.step import Step
+from deepsynth.runners.slurm.connection import Connection
 
-Word = Annotated[str, StringConstraints(pattern=r"^[^\s'\"\\$`-][^\s'\"\\$`]*$")]
+FILE = "sites.yaml"
+
+Word = Annotated[
+    str, StringConstraints(pattern=r"^[^\s'\"\\$`\x00-\x1f\x7f-][^\s'\"\\$`\x00-\x1f\x7f]*$")
+]
 """A value that goes into an `#SBATCH` line or after `ssh` as it is."""
 
-Line = Annotated[str, StringConstraints(pattern=r"^[^\n\r]+$")]
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$")]
 """One line of shell, or a path."""
+
+EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$")]
+"""What steps call an environment; the name of a folder."""
+
 
 _TIME = re.compile(r"^(?:(?P<d>\d+)-)?(?P<a>\d+)(?::(?P<b>\d\d?))?(?::(?P<c>\d\d?))?$")
 
@@ -64,6 +74,11 @@ def seconds(time: str | int) -> int:
     if total == 0:
         raise ValueError("a time limit of zero lets nothing run")
     return total
+
+
+def is_time(text: str) -> bool:
+    """Whether a partition's limit is a time, and not `infinite`."""
+    return _TIME.match(text) is not None and text.strip("0:-") != ""
 
 
 TimeLimit = Annotated[int | str, AfterValidator(_checked)]
@@ -126,7 +141,7 @@ class Site(Allocation):
         default=None,
         description="Allocation of steps without accelerator; account and qos carry over.",
     )
-    environments: dict[str, SiteEnvironment] = Field(default_factory=dict)
+    environments: dict[EnvironmentName, SiteEnvironment] = Field(default_factory=dict)
 
     def allocation(self, step: Step) -> Allocation:
         """What `step` asks for here: the site's values, filled up from the step's resources."""
@@ -169,16 +184,39 @@ class Site(Allocation):
         return self.environment(step).deepsynth or "{python}" not in " ".join(step.argv)
 
 
-def site_files(beside: Path | None = None) -> list[Path]:
-    """Where sites are read from, the first that names a site winning.
+def load_site(name: str, beside: Path | None = None) -> Site:
+    """The site called `name`: the user's own, else that of a folder, if the user confirmed it.
 
     Args:
-        beside: Folder of the job.
+        name: As after `--on`.
+        beside: Folder of the job, where a `sites.yaml` may lie, as where the command is typed.
+
+    Raises:
+        RequestError: No file has it, what it says of it is wrong, or it was not confirmed.
     """
-    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    user = Path(config) / "deepsynth" / "sites.yaml"
-    folders = [beside, Path.cwd()] if beside else [Path.cwd()]
-    return list(dict.fromkeys([*(folder / "sites.yaml" for folder in folders), user]))
+    for path in _files(beside):
+        values, lines = read_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+        if name not in values:
+            continue
+        need_confirmed(path)
+        if not isinstance(values[name], dict):
+            raise JobError(
+                f"{name} has settings of its own.",
+                where=f"{path}:{lines[name,]}",
+                hint=f"Below it, indented: {', '.join(Site.model_fields)}.",
+            )
+        origins = {
+            key[1:]: Setting(None, "file", f":{line}")
+            for key, line in lines.items()
+            if key[0] == name
+        }
+        return validate(Site, values[name], f"the site {name}", path, origins)
+    known = site_names(beside)
+    near = get_close_matches(name, known, n=1)
+    listed = f"Sites there: {', '.join(known)}." if known else how_to_add(name)
+    raise RequestError(
+        f"there is no site {name}.", hint=f"Did you mean {near[0]}?" if near else listed
+    )
 
 
 def site_names(beside: Path | None = None) -> list[str]:
@@ -187,75 +225,53 @@ def site_names(beside: Path | None = None) -> list[str]:
     Raises:
         JobError: A file is no list of sites.
     """
-    return list(dict.fromkeys(name for path in site_files(beside) for name in _read(path)[0]))
-
-
-def load_site(name: str, beside: Path | None = None) -> Site:
-    """The site called `name`.
-
-    Args:
-        name: As after `--on`.
-        beside: Folder of the job; a `sites.yaml` there, or where the command is typed, comes before
-            the user's own.
-
-    Raises:
-        RequestError: No file has it, or what it says of it is wrong.
-    """
-    for path in site_files(beside):
-        values, lines = _read(path)
-        if name in values:
-            return _validate(name, values[name], path, lines)
-    known = site_names(beside)
-    near = get_close_matches(name, known, n=1)
-    raise RequestError(
-        f"there is no site {name}.",
-        where=site_files(beside)[-1],
-        hint=f"Did you mean {near[0]}?"
-        if near
-        else f"Sites there: {', '.join(known)}."
-        if known
-        else how_to_add(name),
-    )
+    read = (read_yaml(path.read_text(encoding="utf-8-sig"), str(path)) for path in _files(beside))
+    return list(dict.fromkeys(name for values, _ in read for name in values))
 
 
 def how_to_add(name: str) -> str:
     """What to write for a site called `name`, and where."""
     return (
-        f"A computing centre is written into {site_files()[-1]}:\n"
+        f"A computing centre is written into {config_folder() / FILE}:\n"
         f"    {name}:\n      host: NAME_IN_YOUR_SSH_CONFIG\n"
         "      partition: PARTITION\n      time: 8:00:00"
     )
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
-    if not path.is_file():
-        return {}, {}
-    return read_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+def _files(beside: Path | None) -> Iterator[Path]:
+    return settings_files(FILE, *([beside] if beside else []), Path.cwd())
 
 
-def _validate(name: str, values: Any, path: Path, lines: dict[KeyPath, int]) -> Site:
-    try:
-        return Site.model_validate(values)
-    except ValidationError as error:
-        item = error.errors()[0]
-    loc: KeyPath = (name, *item["loc"])
-    line = next(lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines)
-    where, key = f"{path}:{line}", ".".join(map(str, loc))
-    if item["type"] == "extra_forbidden":
-        near = get_close_matches(str(loc[-1]), _names(loc), n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"Settings: {', '.join(_names(loc))}."
-        raise JobError(f"{key} is not a setting of a site.", where=where, hint=hint)
-    if item["type"] == "list_type":
-        hint = f"Write {loc[-1]}: [{item['input']}]"
-        raise JobError(f"{key} is a list.", where=where, hint=hint)
-    if item["type"] in ("model_type", "dict_type"):
-        hint = f"Below it, indented: {', '.join(_names((*loc, '')))}."
-        raise JobError(f"{key} has settings of its own.", where=where, hint=hint)
-    reason = item["msg"].removeprefix("Value error, ")
-    raise JobError(f"{key} is {item['input']!r}: {reason}.", where=where)
+def fit_partitions(name: str, site: Site, connection: Connection, steps: Sequence[Step]) -> Site:
+    """The site with the partition's limit as `time`, where steps need longer and none is set.
 
+    A job that asked for more would wait for ever. Such a step takes several allocations instead,
+    one after the other.
 
-def _names(loc: KeyPath) -> list[str]:
-    if len(loc) > 3 and loc[1] == "environments":
-        return list(SiteEnvironment.model_fields)
-    return list(Allocation.model_fields if len(loc) > 2 else Site.model_fields)
+    Raises:
+        RequestError: `time` is set, and is more than the partition gives.
+    """
+    text = connection.check("sinfo -h -o '%P|%l'", "Slurm does not answer")
+    limits: dict[str | None, str] = {}
+    for line in text.splitlines():
+        partition, _, limit = line.partition("|")
+        if is_time(limit):
+            limits[partition.rstrip("*")] = limit
+            if partition.endswith("*"):
+                limits[None] = limit
+    for step in steps:
+        asked = site.allocation(step)
+        limit = limits.get(asked.partition)
+        if limit is None or seconds(asked.time or 1) <= seconds(limit):
+            continue
+        cpu = site.cpu if step.resources.gpus == 0 else None
+        given = (cpu and cpu.time) or site.time
+        if given is not None:
+            raise RequestError(
+                f"{given} is more than the {limit} that the partition gives.",
+                where=f"{name}.time",
+                hint="Lower `time` in sites.yaml; a longer step chains itself on.",
+            )
+        fitted = {"cpu": cpu.model_copy(update={"time": limit})} if cpu else {"time": limit}
+        site = site.model_copy(update=fitted)
+    return site

@@ -8,12 +8,18 @@ leaves when it ends.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from pydantic import Field, ValidationError
+
+from deepsynth.job.settings import Section
+from deepsynth.run import receipts
 from deepsynth.run.step import Plan, Step
-from deepsynth.runners.slurm.connection import Connection, RemoteError
+from deepsynth.runners.slurm.connection import RemoteError, last_lines
+from deepsynth.runners.slurm.journey import Journey
 from deepsynth.runners.slurm.script import job_name
 from deepsynth.runners.slurm.words import ACTIVE, ENDS, WAITING, reason_in_words
 
@@ -107,86 +113,136 @@ class Snapshot:
         return [element for element in self.elements if element.kind == "failed"]
 
 
-def take_snapshot(
-    connection: Connection, folder: str, plan: Plan, run_id: str, offset: int | None = 0
-) -> Snapshot:
-    """Ask the site about a run.
+class Submission(Section):
+    """A line of `slurm/jobs.tsv`."""
 
-    Args:
-        connection: The site.
-        folder: The run folder there, absolute.
-        plan: The steps.
-        run_id: Name of the run there.
-        offset: Bytes of `events.jsonl` that are known already; None asks for no events.
+    step: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    job: str = Field(pattern=r"^[0-9]{1,12}$")
+    array: str = Field(pattern=r"^([0-9]{1,7}(-[0-9]{1,7})?(,[0-9]{1,7}(-[0-9]{1,7})?)*)?$")
+
+    def covers(self, index: int) -> bool:
+        """Whether an element was submitted with it: `0-3,7`, or all where nothing is said."""
+        ends = (part.partition("-") for part in self.array.split(",") if part)
+        return not self.array or any(int(a) <= index <= int(b or a) for a, _, b in ends)
+
+
+class JobState(Section):
+    """What Slurm says of a job."""
+
+    state: str = Field(pattern=r"^[A-Z_]{1,40}$")
+    reason: str = Field(default="", pattern=r"^[ -~]{0,400}$")
+
+
+class Mark(Section):
+    """What a batch script left when it ended, the last of its allocations."""
+
+    code: int = Field(ge=0, le=255)
+    asked: Literal["none", "USR1", "TERM"]
+    again: Literal["yes", "no"]
+
+    def state(self) -> str:
+        """In Slurm's words."""
+        if self.again == "yes":
+            return "PREEMPTED"
+        asked = {"TERM": "CANCELLED", "USR1": "TIMEOUT"}.get(self.asked)
+        return asked or ("FAILED" if self.code else "COMPLETED")
+
+
+class Answer(Section):
+    """What a site answers, read once and believed as far as it fits."""
+
+    jobs: list[Submission]
+    states: dict[str, JobState]
+    marks: dict[str, Mark]
+    receipts: set[str]
+    clock: int | None = Field(default=None, ge=0)
+
+
+def take_snapshot(journey: Journey) -> Snapshot:
+    """Ask the site about a run.
 
     Raises:
         ConnectionLost: The site cannot be reached.
-        RemoteError: Slurm does not answer there.
+        RemoteError: Slurm does not answer there, or what it answers cannot be.
     """
-    events = "" if offset is None else f"tail -c +{offset + 1} events.jsonl 2>/dev/null"
-    names = ",".join(job_name(run_id, step.name) for step in plan.steps)
-    done = connection.run(
-        _QUESTION.format(folder=shlex.quote(folder), section=_SECTION, names=names, events=events)
+    plan, record = journey.run.plan, journey.record
+    # A run on this machine writes its events into the folder itself: nothing is to be copied.
+    remote = journey.site.host is not None
+    events = f"tail -c +{record.events + 1} events.jsonl 2>/dev/null" if remote else ""
+    names = shlex.quote(",".join(job_name(record.run_id, step.name) for step in plan.steps))
+    done = journey.connection.run(
+        _QUESTION.format(folder=journey.folder, section=_SECTION, names=names, events=events)
     )
     if done.code == GONE:
-        elements = [
-            Element(s.name, i, "new", words="not submitted")
-            for s in plan.steps
-            for i in range(s.array)
-        ]
-        return Snapshot(elements, there=False)
+        new = read_sections(plan, {})
+        return replace(_with_steps_here(new, journey), there=False)
     sections = dict(_sections(done.stdout))
     if "events" not in sections or "\n!" in f"\n{sections['queue']}":
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        said = last_lines(done.stderr, 1)
         raise RemoteError(
             f"Slurm does not answer: {said}",
-            where=connection.name,
+            where=journey.connection.name,
             hint="This often passes in minutes; what runs goes on. Ask again later.",
         )
-    return read_sections(plan, sections)
+    try:
+        return _with_steps_here(read_sections(plan, sections), journey)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RemoteError(
+            f"what is told there of {place} cannot be: {str(first['input'])[:200]!r}.",
+            where=f"{journey.connection.name}:{record.folder}",
+        ) from None
 
 
-def read_sections(plan: Plan, sections: dict[str, str]) -> Snapshot:
-    """Make a snapshot of what the site answered, section by section."""
-    jobs = [line.split("\t") for line in sections["jobs"].splitlines() if line.count("\t") == 3]
-    known = _job_states(sections)
-    receipts = set(sections["receipts"].split("\n"))
-    marks = dict(line.split(" ", 1) for line in sections["marks"].splitlines() if " " in line)
-    elements = [
-        _element(step, index, jobs, known, receipts, marks)
-        for step in plan.steps
-        for index in range(step.array)
+def read_sections(plan: Plan, sections: Mapping[str, str]) -> Snapshot:
+    """Make a snapshot of what the site answered, section by section.
+
+    Raises:
+        ValidationError: It says what cannot be.
+    """
+    answer = _read_answer(sections)
+    elements = [_element(answer, step, index) for step in plan.steps for index in range(step.array)]
+    counts = Counter(submission.step for submission in answer.jobs)
+    events = sections.get("events", "").encode()
+    return Snapshot(elements, events[: events.rfind(b"\n") + 1], counts, clock=answer.clock)
+
+
+def _read_answer(sections: Mapping[str, str]) -> Answer:
+    jobs = [
+        line.split("\t") for line in sections.get("jobs", "").splitlines() if line.count("\t") == 3
     ]
-    counts: dict[str, int] = {}
-    for name, *_ in jobs:
-        counts[name] = counts.get(name, 0) + 1
-    events = sections["events"].encode()
-    whole = events[: events.rfind(b"\n") + 1]
+    marks = [line.split(" ") for line in sections.get("marks", "").splitlines()]
     clock = sections.get("clock", "").strip()
-    return Snapshot(elements, whole, counts, clock=int(clock) if clock else None)
+    told = {
+        "jobs": [{"step": step, "job": job, "array": array} for step, job, array, _ in jobs],
+        "states": dict(_job_states(sections)),
+        "marks": {
+            name: {"code": int(code) if code.isdigit() else code, "asked": asked, "again": again}
+            for name, code, asked, again, *_ in (words for words in marks if len(words) >= 6)
+        },
+        "receipts": set(sections.get("receipts", "").splitlines()),
+        "clock": int(clock) if clock.isdigit() else None,
+    }
+    return Answer.model_validate(told)
 
 
-def _element(
-    step: Step,
-    index: int,
-    jobs: list[list[str]],
-    known: dict[str, tuple[str, str]],
-    receipts: set[str],
-    marks: dict[str, str],
-) -> Element:
-    own = [job for name, job, array, _ in jobs if name == step.name and _covers(array, index)]
+def _element(answer: Answer, step: Step, index: int) -> Element:
+    own = [one.job for one in answer.jobs if one.step == step.name and one.covers(index)]
     job = own[-1] if own else ""
     label = f"{job}_{index}" if job and step.array > 1 else job
     receipt = "receipt.json" if step.array == 1 else f"receipt-{index:05d}.json"
     proofs = {f"steps/{step.name}/{receipt}", f"steps/{step.name}/outputs-{index}.sha256"}
-    if proofs & receipts:
+    if proofs & answer.receipts:
         return Element(step.name, index, "done", label, "COMPLETED", "done")
     if not job:
         return Element(step.name, index, "new", words="not submitted")
-    state, reason = known.get(label) or known.get(job) or _marked(step, index, marks)
-    if state == "FAILED":
+    mark = answer.marks.get(f"slurm/{step.name}-{index}.end")
+    told = answer.states.get(label) or answer.states.get(job)
+    state, reason = (told.state, told.reason) if told else ("LOST", "")
+    if mark and state in ("LOST", "FAILED"):
         # The batch script knows more than its exit code told Slurm: stopped, or out of time.
-        state = {"LOST": "FAILED"}.get(told := _marked(step, index, marks)[0], told)
+        state = mark.state()
     if state in WAITING:
         return Element(step.name, index, "waiting", label, state, reason_in_words(reason))
     if state in ACTIVE:
@@ -197,48 +253,37 @@ def _element(
     return Element(step.name, index, "failed", label, state, words)
 
 
-def _marked(step: Step, index: int, marks: dict[str, str]) -> tuple[str, str]:
-    """The state a job's own mark tells of: `CODE ASKED AGAIN JOB TIME SECONDS`."""
-    mark = marks.get(f"slurm/{step.name}-{index}.end", "").split()
-    if len(mark) >= 5:
-        code, asked, again, *_ = mark
-        if again == "yes":
-            return "PREEMPTED", ""
-        if asked == "TERM":
-            return "CANCELLED", ""
-        if asked == "USR1":
-            return "TIMEOUT", ""
-        return ("FAILED" if code != "0" else "COMPLETED"), ""
-    return "LOST", ""
+def _with_steps_here(snapshot: Snapshot, journey: Journey) -> Snapshot:
+    """The snapshot in which the steps of this side stand as they do here."""
+    own = {step.name: step for step in journey.here}
+
+    def here(step: Step, index: int) -> Element:
+        if receipts.receipt_path(journey.run, step, index).exists():
+            return Element(step.name, index, "done", state="COMPLETED", words="done")
+        return Element(step.name, index, "new", words="to be done on this side, in its turn")
+
+    elements = [here(own[e.step], e.index) if e.step in own else e for e in snapshot.elements]
+    return replace(snapshot, elements=elements)
 
 
-def _job_states(sections: dict[str, str]) -> dict[str, tuple[str, str]]:
-    """State and reason of every job Slurm still knows, by the id `squeue` shows."""
-    states: dict[str, tuple[str, str]] = {}
+def _job_states(sections: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """State and reason of the jobs Slurm still knows, by the id `squeue` shows; the last counts."""
     for line in sections.get("accounting", "").splitlines():
         if line.startswith("JobId="):
             pairs = (part.partition("=") for part in line.split())
             told = {key: value for key, _, value in pairs}
             label = told["JobId"]
-            if told.get("ArrayTaskId", "").isdigit():
+            if told.get("ArrayTaskId", "").isdigit() and "ArrayJobId" in told:
                 label = f"{told['ArrayJobId']}_{told['ArrayTaskId']}"
-            states[label] = (told.get("JobState", ""), told.get("Reason", ""))
+            if state := told.get("JobState"):
+                yield label, {"state": state, "reason": told.get("Reason", "")}
         elif "|" in line:
             label, state, *_ = line.split("|")
-            states[label] = (state.split()[0].rstrip("+"), "")
-    for line in sections["queue"].splitlines():
+            yield label, {"state": state.partition(" ")[0].rstrip("+")}
+    for line in sections.get("queue", "").splitlines():
         if line.count("|") >= 2:
             label, state, reason, *_ = line.split("|")
-            states[label] = (state, reason)
-    return states
-
-
-def _covers(array: str, index: int) -> bool:
-    """Whether the elements of a submission (`0-3,7`, empty for all) hold `index`."""
-    if not array:
-        return True
-    ends = (part.partition("-") for part in array.split(","))
-    return any(int(first) <= index <= int(last or first) for first, _, last in ends)
+            yield label, {"state": state, "reason": reason}
 
 
 def _sections(text: str) -> Iterator[tuple[str, str]]:

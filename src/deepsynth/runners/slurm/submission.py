@@ -12,13 +12,22 @@ from deepsynth import durable
 from deepsynth.errors import DataError, RunError
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
-from deepsynth.runners.slurm.connection import Connection
-from deepsynth.runners.slurm.here import renew, steps_here, steps_there
-from deepsynth.runners.slurm.record import Record, new_run_id, read_record, source_folder
+from deepsynth.runners.slurm.connection import Connection, RemoteError
+from deepsynth.runners.slurm.journey import (
+    Journey,
+    Record,
+    is_folder_of,
+    new_run_id,
+    read_record,
+    run_id_of,
+    source_folder,
+    sources_of,
+    write_record,
+)
 from deepsynth.runners.slurm.script import batch_script, shell_path, submit_script
 from deepsynth.runners.slurm.site import Site
 from deepsynth.runners.slurm.states import Snapshot
-from deepsynth.runners.slurm.transfer import Progress, Transfer
+from deepsynth.runners.slurm.transfer import Progress
 
 STAYS = (
     "/sources",
@@ -41,12 +50,6 @@ Todo = Mapping[str, Sequence[int] | None]
 """Steps to submit; the elements that are missing, or None for all of a step."""
 
 
-def run_id_of(run: Run) -> str:
-    """The name of the run at its site, whether it was sent already or not."""
-    record = read_record(run)
-    return record.run_id if record else new_run_id(run)
-
-
 def scripts(
     run: Run, site: Site, steps: Sequence[Step], todo: Todo | None = None
 ) -> dict[str, str]:
@@ -63,50 +66,63 @@ def scripts(
 
 def dry_run(run: Run, name: str, site: Site, steps: Sequence[Step]) -> str:
     """The files that would be sent and the exact text of each script; contacts nobody."""
-    lines = [f"# site {name}: {site.host or 'Slurm on this machine'}, folder {place(run, site)}"]
-    if own := ", ".join(step.name for step in steps_here(site, steps)):
-        lines.append(f"# done on this side, since the site has no DeepSynth: {own}")
-    steps = steps_there(site, steps)
+    own = str(run.path.resolve())
+    folder = own if site.host is None else f"{site.workspace}/runs/{run_id_of(run)}"
+    lines = [f"# site {name}: {site.host or 'Slurm on this machine'}, folder {folder}"]
+    if here := ", ".join(step.name for step in steps if not site.does(step)):
+        lines.append(f"# done on this side, since the site has no DeepSynth: {here}")
+    there = [step for step in steps if site.does(step)]
     if site.host is not None:
         for path in _own_files(run):
             lines.append(f"# send {path.relative_to(run.path)} ({path.stat().st_size} bytes)")
-        for source, path in _sources(run, steps):
+        for source, path in _sources(run, there):
             size = sum(file.stat().st_size for file in durable.files_below(path))
             lines.append(f"# send {path} to sources/{source}/{path.name} ({size} bytes)")
-    for file, text in scripts(run, site, steps).items():
+    for file, text in scripts(run, site, there).items():
         lines += [f"# ---- slurm/{file}", text]
     return "\n".join(lines)
 
 
-def place(run: Run, site: Site) -> str:
-    """The run's folder at the site; not absolute when the workspace is not."""
-    if site.host is None:
-        return str(run.path.resolve())
-    return f"{site.workspace}/runs/{run_id_of(run)}"
-
-
-def begin(run: Run, connection: Connection, name: str, site: Site) -> Record:
+def begin(run: Run, name: str, site: Site, connection: Connection) -> Record:
     """Make the run's folder at the site and remember it; an earlier one is taken up again.
 
     Raises:
         RunError: The run is at another site.
+        RemoteError: The workspace cannot be made.
     """
     record = read_record(run)
     if record is not None:
-        if record.site.host != site.host:
-            raise RunError(
-                f"this run is at the site {record.site_name} ({record.site.host}).",
-                where=run.path,
-                hint="Go on there, or start a new run from its job.yaml.",
-            )
-        return record.save(run, site_name=name, site=site)
-    folder = place(run, site)
+        refuse_other_site(run, record, site)
+        return write_record(run, record, site_name=name, site=site)
+    run_id, folder = new_run_id(run), str(run.path.resolve())
     if site.host is not None:
-        where = shell_path(folder)
-        folder = connection.check(
-            f"mkdir -p {where} && cd {where} && pwd -P", "the workspace cannot be made"
-        ).rstrip("\n")
-    return Record(name, site, new_run_id(run), folder).save(run)
+        # What is made there is for its user alone.
+        workspace = shell_path(site.workspace)
+        script = f"umask 077; mkdir -p {workspace}/runs/{run_id} && cd {workspace} && pwd -P"
+        told = connection.check(script, "the workspace cannot be made").removesuffix("\n")
+        folder = f"{told}/runs/{run_id}"
+        if not is_folder_of(run_id, folder):
+            raise RemoteError(
+                f"the workspace is said to be {told!r}, which is no absolute folder.",
+                where=connection.name,
+                hint="Give `workspace` in sites.yaml as an absolute path.",
+            )
+    fresh = Record(site_name=name, site=site, run_id=run_id, folder=folder)
+    return write_record(run, fresh)
+
+
+def refuse_other_site(run: Run, record: Record, site: Site) -> None:
+    """See that a run is at this site.
+
+    Raises:
+        RunError: It is at another one.
+    """
+    if record.site.host != site.host:
+        raise RunError(
+            f"this run is at the site {record.site_name} ({record.site.host}).",
+            where=run.path,
+            hint="Go on there, or start a new run from its job.yaml.",
+        )
 
 
 def missing(snapshot: Snapshot, steps: Sequence[Step]) -> Todo:
@@ -131,12 +147,7 @@ def missing(snapshot: Snapshot, steps: Sequence[Step]) -> Todo:
 
 
 def send(
-    run: Run,
-    record: Record,
-    transfer: Transfer,
-    steps: Sequence[Step],
-    tick: Callable[[], None],
-    only: Collection[str] | None = None,
+    journey: Journey, tick: Callable[[], None], only: Collection[str] | None = None
 ) -> dict[str, str]:
     """Send the run folder and the sources of its steps, or some of these sources only.
 
@@ -147,54 +158,45 @@ def send(
         The digest of each source that was sent, by name.
 
     Raises:
-        DataError: A source is not there.
+        DataError: A source is not there, or a name in it cannot be sent.
         ConnectionLost: The connection was cut again and again.
         TransferFailed: Something did not arrive whole.
     """
-    sent: dict[str, str] = {}
-    if record.site.host is None:
+    run, sent = journey.run, dict[str, str]()
+    if journey.site.host is None:
         return sent
-    folder, base = record.folder, record.folder.rpartition("/runs/")[0]
-    for name, path in _sources(run, steps):
+    folder = journey.record.folder
+    base = folder.removesuffix(f"/runs/{journey.record.run_id}")
+    for name, path in _sources(run, journey.there):
         if only is not None and name not in only:
             continue
         sent[name] = _digest(path)
         kept = f"{base}/sources/{source_folder(path)}"
         target = f"{kept}/{path.name}" if path.is_dir() else kept
         with transfer_shown(run, f"Sending {path.name}", tick) as progress:
-            transfer.send(path, target, delete=path.is_dir(), progress=progress)
-        into, original = (
-            shlex.quote(f"{folder}/sources/{name}"),
-            shlex.quote(f"{kept}/{path.name}"),
-        )
-        transfer.connection.check(
-            f"rm -rf {into} && mkdir -p {into} && touch {shlex.quote(kept)} && "
+            journey.transfer.send(path, target, delete=path.is_dir(), progress=progress)
+        into = shlex.quote(f"{folder}/sources/{name}")
+        original = shlex.quote(f"{kept}/{path.name}")
+        journey.connection.check(
+            f"umask 077; rm -rf {into} && mkdir -p {into} && touch {shlex.quote(kept)} && "
             f"{{ cp -al {original} {into}/ 2>/dev/null || cp -a {original} {into}/; }}",
             "the sources cannot be put into the run",
             timeout=None,
         )
     if only is None:
         with transfer_shown(run, "Sending the run", tick) as progress:
-            transfer.send(run.path, folder, exclude=STAYS, progress=progress)
+            journey.transfer.send(run.path, folder, exclude=STAYS, progress=progress)
     return sent
 
 
-def changed_sources(run: Run, record: Record, steps: Sequence[Step]) -> list[str]:
+def changed_sources(journey: Journey) -> list[str]:
     """The sources that are not what was sent; one that is not on this machine is not looked at."""
-    return sorted(
-        name
-        for name, path in {name: run.source(s, name) for s in steps for name in s.sources}.items()
-        if name in record.sources and path.exists() and _digest(path) != record.sources[name]
-    )
+    known = journey.record.sources
+    found = sources_of(journey.run, journey.there).items()
+    return sorted(n for n, p in found if n in known and p.exists() and _digest(p) != known[n])
 
 
-def send_again(
-    run: Run,
-    record: Record,
-    transfer: Transfer,
-    changed: Collection[str],
-    tick: Callable[[], None],
-) -> Record:
+def send_again(journey: Journey, changed: Collection[str], tick: Callable[[], None]) -> Journey:
     """Send sources that changed, and undo what was made of the old ones.
 
     Raises:
@@ -202,14 +204,13 @@ def send_again(
         TransferFailed: Something did not arrive whole.
     """
     stale: list[Step] = []
-    for step in run.plan.steps:
+    for step in journey.run.plan.steps:
         after = {s.name for s in stale}
         if not after.isdisjoint(step.after) or not step.sources.keys().isdisjoint(changed):
             stale.append(step)
-    renew(run, record, transfer.connection, steps_there(record.site, stale))
-    every = steps_there(record.site, run.plan.steps)
-    sent = send(run, record, transfer, every, tick, only=changed)
-    return record.save(run, sources=record.sources | sent, fetched=False)
+    journey = journey.undo([step for step in stale if step in journey.there])
+    sent = send(journey, tick, only=changed)
+    return journey.with_record(sent=True, sources=journey.record.sources | sent, fetched=False)
 
 
 @contextmanager
@@ -234,26 +235,26 @@ def transfer_shown(run: Run, title: str, tick: Callable[[], None]) -> Generator[
         tick()
 
 
-def submit(
-    run: Run, record: Record, connection: Connection, steps: Sequence[Step], todo: Todo
-) -> None:
+def submit(journey: Journey, todo: Todo) -> None:
     """Write the scripts and run `submit.sh` at the site.
 
     Raises:
         RemoteError: Slurm refused; nothing of this submission stays in the queue.
     """
-    files = scripts(run, record.site, steps, todo)
+    run = journey.run
+    files = scripts(run, journey.site, journey.submitted, todo)
     here = run.path / "slurm"
     here.mkdir(exist_ok=True)
     for name, text in files.items():
         durable.write_text(here / name, text)
-    lines = ["set -e", f"cd {shlex.quote(record.folder)}", "mkdir -p logs slurm steps"]
-    if record.site.host is not None:
+    lines = ["set -e", "umask 077", f"cd {journey.folder}", "mkdir -p logs slurm steps"]
+    if journey.site.host is not None:
         # A few kilobytes: sent with the command itself, which saves a connection.
         for name, text in files.items():
             lines.append(f"printf %s {shlex.quote(text)} >slurm/{shlex.quote(name)}")
-    connection.check("\n".join([*lines, "bash -l slurm/submit.sh"]), "Slurm refused the job")
-    run.event("submitted", site=record.site_name, steps=list(todo))
+    script = "\n".join([*lines, "bash -l slurm/submit.sh"])
+    journey.connection.check(script, "Slurm refused the job")
+    run.event("submitted", site=journey.record.site_name, steps=list(todo))
 
 
 def _digest(path: Path) -> str:
@@ -268,7 +269,7 @@ def _own_files(run: Run) -> Iterator[Path]:
 
 
 def _sources(run: Run, steps: Sequence[Step]) -> Iterator[tuple[str, Path]]:
-    for name, path in {name: run.source(s, name) for s in steps for name in s.sources}.items():
+    for name, path in sources_of(run, steps).items():
         if not path.exists():
             raise DataError(f"the source {name} is not there.", where=path)
         yield name, path

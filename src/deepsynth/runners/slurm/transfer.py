@@ -9,6 +9,7 @@ result is verified with `sha256sum` on the far side (sending) or against the dig
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import shlex
 import shutil
@@ -22,13 +23,9 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 
 from deepsynth import durable
-from deepsynth.errors import DeepSynthError
-from deepsynth.runners.slurm.connection import (
-    Connection,
-    ConnectionLost,
-    explain,
-    last_lines,
-)
+from deepsynth.errors import DataError, DeepSynthError
+from deepsynth.runners.slurm.connection import Connection, ConnectionLost, last_lines
+from deepsynth.runners.slurm.words import explain
 
 RETRIES = 4
 """How often a cut transfer is taken up again before the user is told."""
@@ -37,6 +34,9 @@ _CUT = {10, 12, 30, 35, 255, -9, -15, 20}
 """rsync's codes for a lost connection, a timeout, or an rsync that was killed."""
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+"""What no name may hold that a line of an sftp batch is made of."""
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _PROGRESS = re.compile(rb"(\d+)% +(\S+/s) ")
 
 Progress = Callable[[int, str], None]
@@ -85,12 +85,21 @@ class Transfer:
             Number of files that are there and verified.
 
         Raises:
+            DataError: A name holds a line break or another control character.
             ConnectionLost: The connection was cut again and again.
             TransferFailed: The files there are not the files here, or do not fit there.
         """
         wanted = local_digests(source, exclude)
+        for name in wanted:
+            if _CONTROL.search(f"{source.name}/{name}"):
+                raise DataError(
+                    f"a name holds a line break or another control character: {name!r}.",
+                    where=source,
+                    hint="Rename the file or folder.",
+                )
         quoted = shlex.quote(folder)
-        self.connection.check(f"mkdir -p {quoted}", "the folder cannot be made there")
+        made = f"umask 077; mkdir -p {quoted}"
+        self.connection.check(made, "the folder cannot be made there")
         flags = [f"--exclude={name}" for name in exclude] + (["--delete"] if delete else [])
         origin = f"{source}/" if source.is_dir() else str(source)
         wrong: set[str] = set()
@@ -170,10 +179,6 @@ class Transfer:
 
     def _sftp_get(self, there: str, here: Path, names: set[str]) -> None:
         for name in names:
-            if name.startswith("/") or ".." in name.split("/"):
-                raise TransferFailed(
-                    f"the site names a file outside the run: {name}", where=self.connection.name
-                )
             (here / name).parent.mkdir(parents=True, exist_ok=True)
         self._sftp(
             f"get {_sftp_quote(f'{there}/{name}')} {_sftp_quote(f'{here / name}.part')}"
@@ -186,8 +191,7 @@ class Transfer:
         with tempfile.NamedTemporaryFile("w", suffix=".sftp", encoding="utf-8") as batch:
             batch.write("\n".join(lines) + "\n")
             batch.flush()
-            _, _, *options = self.connection.ssh
-            argv = ["sftp", "-q", *options, "-b", batch.name]
+            argv = ["sftp", "-q", *self.connection.options, "-b", batch.name]
             argv += ["--", str(self.connection.host)]
             done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -198,14 +202,29 @@ class Transfer:
             )
 
     def _digests(self, folder: str) -> dict[str, str]:
-        """The sha256 of every file below `folder` there, by path relative to it."""
+        """The sha256 of every file below `folder` there, by path relative to it.
+
+        Raises:
+            TransferFailed: What the site lists are no files below the folder.
+        """
         script = (
             f"cd {shlex.quote(folder)} && find -L . -name .rsync-partial -prune -o -type f -print0 "
             "| xargs -0 -r sha256sum -z"
         )
         text = self.connection.check(script, "the files cannot be verified there", timeout=None)
-        entries = (entry.partition("  ") for entry in text.split("\0") if entry)
-        return {name.removeprefix("./"): digest for digest, _, name in entries}
+        digests: dict[str, str] = {}
+        for entry in filter(None, text.split("\0")):
+            digest, _, listed = entry.partition("  ")
+            # One name for a file: `././x` must not pass for another one than `x`.
+            name = posixpath.normpath(listed)
+            outside = name.startswith(("/", "..")) or name == "." or _CONTROL.search(name)
+            if outside or not _DIGEST.match(digest):
+                raise TransferFailed(
+                    f"the site lists what is no file of the run: {entry!r}.",
+                    where=self.connection.name,
+                )
+            digests[name] = digest
+        return digests
 
 
 def _watched(argv: list[str], progress: Progress) -> tuple[int, str]:
@@ -253,4 +272,6 @@ def _excluded(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _sftp_quote(path: str) -> str:
+    if _CONTROL.search(path):
+        raise DataError("sftp cannot be given this name.", where=repr(path), hint="Rename it.")
     return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -83,6 +83,44 @@ ACTIVE = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_O
 AGAIN = {"PREEMPTED", "NODE_FAIL", "BOOT_FAIL"}
 """Ends that are nobody's fault: the step is submitted again."""
 
+_KNOWN: tuple[tuple[tuple[str, ...], str], ...] = (
+    (
+        ("no space left", "disk quota exceeded", "quota"),
+        "The space there is used up. See what can go: deepsynth clean --on SITE",
+    ),
+    (
+        ("invalid partition",),
+        "Correct `partition` in sites.yaml; see those there: deepsynth doctor --on SITE",
+    ),
+    (
+        ("invalid account", "account or association", "invalid qos"),
+        "Correct `account` and `qos` in sites.yaml; sacctmgr show assoc user=$USER lists yours.",
+    ),
+    (
+        ("requested node configuration is not available", "invalid generic resource"),
+        "No node has what is asked: see gres, constraint, cpus and memory in sites.yaml, and "
+        "deepsynth doctor --on SITE.",
+    ),
+    (
+        ("time limit", "timelimit"),
+        "Lower `time` in sites.yaml below the partition's limit; the step chains itself on.",
+    ),
+    (
+        ("qosmaxsubmit", "assocmaxsubmit", "job violates accounting"),
+        "You have as many jobs there as you may. Wait for some, or stop some.",
+    ),
+    (("invalid job array",), "The site takes smaller arrays (MaxArraySize): use fewer shards."),
+    (
+        ("unable to contact slurm controller", "connection refused", "socket timed out"),
+        "Slurm does not answer now; this often passes in minutes. Give the same command again.",
+    ),
+    (
+        ("sbatch: command not found", "squeue: command not found"),
+        "Slurm is not on the path of a login shell there; is `host` a login node?",
+    ),
+)
+"""What programs there say when they fail, and what to do about it."""
+
 
 def reason_in_words(reason: str) -> str:
     """Why a job waits, in words; a reason not known here is given as Slurm gives it."""
@@ -95,3 +133,12 @@ def reason_in_words(reason: str) -> str:
                 return f"{words} ({reason})"
         return f"a limit of your account is reached ({reason})"
     return f"Slurm says {reason}"
+
+
+def explain(said: str) -> str | None:
+    """What to do about what a program at a site said, where that is known."""
+    text = said.lower()
+    for patterns, hint in _KNOWN:
+        if any(pattern in text for pattern in patterns):
+            return hint
+    return None
