@@ -30,7 +30,8 @@ def texts(path: Path) -> list[tuple[int, str]]:
 def graph(source: Path, package: str) -> dict[str, set[str]]:
     """For every module of a package, which of its modules it imports, wherever in its text.
 
-    Imports within functions count; those for the type checker alone do not. Importing a name from
+    Imports within functions count; those for the type checker alone do not, nor what a
+    module imports when it is run as a program. Importing a name from
     a package counts for the module that has this name, if there is one.
 
     Args:
@@ -56,10 +57,16 @@ def _imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.module, "imports name the whole module"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.If) and _is_main(node.test):
+            continue
         elif isinstance(node, ast.If) and _is_for_types(node.test):
             yield from _imports(node.orelse)
         else:
             yield from _imports(ast.iter_child_nodes(node))
+
+
+def _is_main(test: ast.expr) -> bool:
+    return ast.unparse(test) == "__name__ == '__main__'"
 
 
 def _is_for_types(test: ast.expr) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from deepsynth.checks.finding import Finding, Severity
-from deepsynth.terminal.duration import duration
+from deepsynth.duration import duration
 
 _ADAM_COPIES = 4
 """Weights, gradients and the two moments of Adam."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -65,7 +65,7 @@ class Runner(ABC):
             everything: Also what only later steps read, such as compiled data.
         """
 
-    def doctor(self) -> Sequence[Finding]:
+    def doctor(self) -> Iterable[Finding]:
         """What `deepsynth doctor --on` says of this place; may take a minute."""
         return []
 
@@ -128,6 +128,6 @@ class RunnerKind(ABC):
         """How a place called `name` would be made one of this kind, or None where none can be."""
         return None
 
-    def doctor(self) -> Sequence[Finding]:
+    def doctor(self) -> Iterable[Finding]:
         """What `deepsynth doctor` says of it on this machine; takes a moment, contacts nobody."""
         return []

@@ -20,8 +20,8 @@ from rich.progress import (
 )
 
 from deepsynth import durable
+from deepsynth.duration import duration
 from deepsynth.run.run import Run
-from deepsynth.terminal.duration import duration
 
 LINE_SECONDS = 15.0
 """Without a terminal, progress is told this often."""

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from deepsynth.duration import duration
 from deepsynth.errors import DeepSynthError, RequestError, RunError
 from deepsynth.run.run import Run
 from deepsynth.run.status import run_state
 from deepsynth.runners import runner_of
-from deepsynth.terminal.duration import duration
 
 _COLOURS = {
     "done": "green",

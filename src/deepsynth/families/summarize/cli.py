@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from deepsynth.duration import duration
 from deepsynth.errors import RequestError
-from deepsynth.terminal.duration import duration
 
 if TYPE_CHECKING:
     from deepsynth.families.summarize.probe import Speed

@@ -16,7 +16,7 @@ from deepsynth.home import config_folder
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
 from deepsynth.runners.flyte.absorb import absorb, published_sources
-from deepsynth.runners.flyte.doctor import examine_cluster
+from deepsynth.runners.flyte.doctor import examine, wrong
 from deepsynth.runners.flyte.failure import told
 from deepsynth.runners.flyte.layout import source_parameter
 from deepsynth.runners.flyte.local import load_workflow, prepare_flyte
@@ -30,7 +30,7 @@ from deepsynth.runners.flyte.workflow import (
 from deepsynth.runners.runner import Runner
 
 if TYPE_CHECKING:
-    from deepsynth.checks import Finding
+    from deepsynth.checks import Finding, Severity
 
 POLL_SECONDS = 5.0
 REACH_SECONDS = 5.0
@@ -222,9 +222,17 @@ class FlyteRunner(Runner):
             for action in found:
                 yield from action.get_logs()
 
-    def doctor(self) -> list[Finding]:
+    def doctor(self) -> Iterator[Finding]:
         """Whether the cluster answers, and whether its machines can reach the store."""
-        return list(examine_cluster())
+        yield from examine()
+        try:
+            settings = load_settings()
+            store_of(settings)
+            endpoint = connect(settings, Path.cwd())
+        except DeepSynthError as error:
+            yield wrong("flyte-cluster", error)
+        else:
+            yield Finding(Severity.INFO, "flyte-cluster", endpoint, "The cluster answers.")
 
     def _goes_on(self, run: Run) -> bool:
         known = (run.path / "flyte" / "run.json").exists()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from deepsynth.terminal.duration import duration
+from deepsynth.duration import duration
 
 
 @pytest.mark.parametrize(
