@@ -11,8 +11,9 @@ from tests.support.source import circles, graph
 
 SOURCE = Path(deepsynth.__file__).parent
 FLOORS = (
-    ("__init__", "errors", "home", "duration"),
+    ("__init__", "errors", "duration"),
     ("durable", "registry"),
+    ("home",),
     ("storage",),
     ("job",),
     ("run",),
