@@ -94,7 +94,7 @@ def _weighted(
     train: list[int], weights: list[float], origin: Sequence[int], seed: int
 ) -> list[int]:
     """Training rows in the shares asked for, none twice."""
-    from deepsynth.hub.datasets import interleave
+    from deepsynth.data.published import interleave
 
     groups: list[list[int]] = [[] for _ in weights]
     for number in train:

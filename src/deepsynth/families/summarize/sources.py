@@ -155,9 +155,9 @@ def _spelled_out(data: Data) -> list[str]:
 
 def _repositories(name: str, data: Data) -> list[str]:
     """`USER/NAME[@revision]` of what is not here; of `all`, what is not here already."""
+    from deepsynth.data.published import resolve_datasets
     from deepsynth.data.registry import known_sources, unknown_source
     from deepsynth.hub.account import dataset_repo_name
-    from deepsynth.hub.datasets import resolve_datasets
     from deepsynth.hub.load import is_offline
 
     plain, at, revision = name.removeprefix("hub:").partition("@")

@@ -4,9 +4,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from deepsynth.data.published import interleave, resolve_datasets
 from deepsynth.errors import DataError, RequestError
 from deepsynth.hub.account import Account, dataset_repo_name
-from deepsynth.hub.datasets import interleave, resolve_datasets
 from deepsynth.hub.features import same_columns
 from deepsynth.hub.publish import publish
 from deepsynth.hub.remote import list_remote

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+from deepsynth.data.registry import known_sources
 from deepsynth.errors import DataError, RequestError
 from deepsynth.hub.account import Account, dataset_repo_name
 from deepsynth.hub.remote import list_remote, whoami
@@ -60,8 +61,6 @@ def resolve_datasets(
 
 
 def _missing(name: str, owner: str, published: list[str]) -> DataError:
-    from deepsynth.data.registry import known_sources
-
     there = ", ".join(published) or "nothing yet"
     known = list(known_sources())
     short = [repo.split("/")[1].removeprefix("deepsynth-") for repo in published]
