@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -23,7 +22,7 @@ from deepsynth.runners import RUNNERS as KINDS
 from deepsynth.runners import Runner, get_runner
 from tests.support.outside import install
 from tests.support.tickets import kinds, wait_until
-from tests.support.toy import counted, counting, make_run, shell
+from tests.support.toy import counted, counting, drive, make_run, shell
 
 
 @contextmanager
@@ -61,15 +60,6 @@ RUNNERS: dict[str, Callable[[], AbstractContextManager[str]]] = {
 
 ELSEWHERE = {"slurm": "tests/runners/slurm"}
 """Kinds whose servers take longer than this contract may; it is kept in these folders."""
-
-DRIVER = """
-import sys
-from pathlib import Path
-from deepsynth.run.run import Run
-from deepsynth.runners import get_runner
-run = Run(Path(sys.argv[2]))
-get_runner(sys.argv[1]).run(run, run.plan.steps, lambda: None)
-"""
 
 
 @pytest.fixture(params=[kind for kind in (*KINDS, "nice") if kind not in ELSEWHERE])
@@ -237,14 +227,3 @@ def training(run: Run, name: str) -> bool:
     tasks = Path(os.environ["DEEPSYNTH_HOME"], "flyte", "work").glob("*")
     folders = [run.path, *(task / "run" for task in tasks)]
     return any((folder / "steps" / "train" / name).exists() for folder in folders)
-
-
-def drive(on: str, run: Run) -> subprocess.Popen[bytes]:
-    """Run it in a process of its own, as a second terminal would."""
-    script = (
-        "import signal; from deepsynth.run.execution import raise_stopped\n"
-        "signal.signal(signal.SIGTERM, raise_stopped)\n"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", script + DRIVER, on, str(run.path)], stderr=subprocess.DEVNULL
-    )

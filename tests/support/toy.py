@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from deepsynth.job.job import Job, ResolvedJob
@@ -68,6 +70,26 @@ def counting(total: int, pause: float = 0.05, **fields: object) -> Step:
     values = {"argv": [*argv, "{run}", str(total), str(pause)], "resources": SMALL} | fields
     return Step.model_validate(
         {"name": "train", "title": "Training", "outputs": ["model"]} | values
+    )
+
+
+DRIVER = """
+import signal
+import sys
+from pathlib import Path
+from deepsynth.run.execution import raise_stopped
+from deepsynth.run.run import Run
+from deepsynth.runners import get_runner
+signal.signal(signal.SIGTERM, raise_stopped)
+run = Run(Path(sys.argv[2]))
+get_runner(sys.argv[1]).run(run, run.plan.steps, lambda: None)
+"""
+
+
+def drive(on: str, run: Run) -> subprocess.Popen[bytes]:
+    """Let a runner do it in a process of its own, as a second terminal would."""
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, on, str(run.path)], stderr=subprocess.DEVNULL
     )
 
 
