@@ -48,7 +48,7 @@ def main(run):
     (run.path / "out" / "file").write_text("made")
 
 if __name__ == "__main__":
-    print("forked" if "deepsynth.run.warm" in sys.orig_argv else "started", flush=True)
+    print("forked" if "deepsynth.run.forking" in sys.orig_argv else "started", flush=True)
     if os.environ.get("TOY") == "slow-to-load":
         (pathlib.Path(sys.argv[1]) / "began").touch()
         time.sleep(1.5)

@@ -22,11 +22,8 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import gc
 import json
 import os
-import runpy
-import select
 import signal
 import socket
 import subprocess
@@ -34,24 +31,23 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from types import TracebackType
 from typing import IO, Any
 
 _SET_SUBREAPER, _GET_SUBREAPER = 36, 37
 """Of prctl(2): whether orphans below this process become its children."""
-_MESSAGE = 256 * 1024
-_DESCRIPTORS = 16
+MESSAGE = 256 * 1024
+"""Bytes of the longest question or answer."""
 _READ_LATE = ("PYTHONUNBUFFERED", "TOKENIZERS_PARALLELISM")
 """Variables that need not be set before the interpreter starts; so are all of ours."""
-_OWN_THREADS = ("jemalloc_bg_thd",)
-"""Threads of libraries that survive a fork: the allocator of pyarrow looks after its own."""
 # With this, a library that asks for a GPU while it is imported does not begin to use it, which no
 # fork survives.
 _WHILE_IMPORTING = {"PYTHONUNBUFFERED": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+
+FORKING = "deepsynth.run.forking"
+"""The module that the warm process runs."""
 
 _adoption = threading.Lock()
 _at_hand: WarmProcess | None = None
@@ -137,7 +133,7 @@ class WarmProcess:
             self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 process = subprocess.Popen(
-                    [python, "-m", __name__, str(theirs.fileno()), *modules],
+                    [python, "-m", FORKING, str(theirs.fileno()), *modules],
                     stdin=subprocess.DEVNULL,
                     stdout=self._said,
                     stderr=self._said,
@@ -257,7 +253,7 @@ class WarmProcess:
     def _ask(self, question: dict[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
         try:
             socket.send_fds(self._channel, [json.dumps(question).encode()], descriptors)
-            answer = self._channel.recv(_MESSAGE)
+            answer = self._channel.recv(MESSAGE)
         except ConnectionError:
             answer = b""
         except OSError as error:
@@ -278,6 +274,13 @@ def take() -> WarmProcess | None:
     global _at_hand
     taken, _at_hand = _at_hand, None
     return taken
+
+
+def came_along(channel: socket.socket, pid: int) -> None:
+    """Keep the warm process that came with this command line, for whoever takes it."""
+    global _at_hand
+    _at_hand = WarmProcess._of_fork(channel, pid)  # pyright: ignore[reportPrivateUsage]
+    atexit.register(lambda: (unused := take()) and unused.close())
 
 
 @contextmanager
@@ -317,153 +320,3 @@ def _read_early(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if name not in _READ_LATE and not name.startswith("DEEPSYNTH_")
     }
-
-
-# From here on: what happens in the warm process, and in what is forked from it.
-
-
-def main() -> None:
-    """`python -m deepsynth.run.warm DESCRIPTOR MODULE...`: import, and fork when asked to."""
-    order = _serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])
-    # Only a fork comes here.
-    if order["own"]:
-        order = _with_its_own(order)
-    module: str = order["module"]
-    sys.argv = [module, *order["arguments"]]
-    # It is run anew as the main module, as `python -m` does.
-    sys.modules.pop(module, None)
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-
-
-def _serve(channel: socket.socket, modules: Sequence[str]) -> dict[str, Any]:
-    """Import and answer; returns in each fork, with what it is to run."""
-    # Looking for what may go, while so much comes, takes a tenth of the time.
-    gc.disable()
-    todo = list(modules)
-    failed = ""
-    asked = False
-    while True:
-        if todo and not asked and not select.select([channel], [], [], 0)[0]:
-            failed = failed or _load(todo.pop(0))
-            continue
-        message, descriptors, _, _ = socket.recv_fds(channel, _MESSAGE, _DESCRIPTORS)
-        if not message:
-            os._exit(0)
-        question = json.loads(message)
-        asked = "load" in question
-        if asked:
-            failed = failed or _load(*question["load"]) or _strange_threads()
-            answer = {"failed": failed} if failed else {}
-        else:
-            order = question["fork"]
-            pid = _fork_for_another(channel, order, descriptors)
-            if pid is None:
-                gc.enable()
-                return order
-            answer = {"pid": pid} if pid else {"failed": "the warm process could not fork"}
-        for descriptor in descriptors:
-            os.close(descriptor)
-        channel.send(json.dumps(answer).encode())
-
-
-def _load(*modules: str) -> str:
-    """Import modules; says why one failed, or nothing."""
-    for module in modules:
-        try:
-            import_module(module)
-        except (Exception, SystemExit) as error:
-            traceback.print_exc()
-            return f"{module} cannot be imported: {type(error).__name__}: {error}"
-    # What was imported is never looked at by the collector again: each fork would copy its pages.
-    gc.freeze()
-    return ""
-
-
-def _strange_threads() -> str:
-    """Threads that a fork would lose, or nothing; libraries end some of theirs before any fork."""
-    if (pid := os.fork()) == 0:
-        os._exit(0)
-    os.waitpid(pid, 0)
-    names: list[str] = []
-    for task in set(os.listdir("/proc/self/task")) - {str(os.getpid())}:  # noqa: PTH208
-        with open(f"/proc/self/task/{task}/comm") as stream:  # noqa: PTH123
-            names.append(stream.read().strip())
-    strange = sorted(set(names) - set(_OWN_THREADS))
-    return f"importing started threads: {', '.join(strange)}" if strange else ""
-
-
-def _fork_for_another(
-    channel: socket.socket, order: dict[str, Any], descriptors: list[int]
-) -> int | None:
-    """Fork a process and give it away: its parent ends, and the one who asked adopts it.
-
-    Returns:
-        Its number, once it is the other's child and leads its session, or 0 if that failed; in the
-        fork, None.
-    """
-    ours, theirs = socket.socketpair()
-    with ours:
-        if (between := os.fork()) == 0:
-            try:
-                if os.fork():
-                    os._exit(0)
-                ours.close()
-                channel.close()
-                _become(order, descriptors)
-                theirs.send(str(os.getpid()).encode())
-                theirs.recv(1)  # until it has been given away
-                theirs.close()
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-            return None
-        theirs.close()
-        pid = int(ours.recv(20) or 0)
-        os.waitpid(between, 0)
-    return pid
-
-
-def _become(order: dict[str, Any], descriptors: list[int]) -> None:
-    """Be what `subprocess` would have started."""
-    os.setsid()
-    # Warnings and the like: an import of its own would have printed them.
-    said = os.pread(2, os.fstat(2).st_size, 0)
-    for target, descriptor in enumerate(descriptors[:3]):
-        os.dup2(descriptor, target)
-        os.close(descriptor)
-    kept = descriptors[3:]
-    for descriptor in kept:
-        os.set_inheritable(descriptor, True)
-    before = os.getcwd()  # noqa: PTH109
-    os.chdir(order["directory"])
-    if sys.path[0] == before:
-        sys.path[0] = order["directory"]
-    os.environ.clear()
-    os.environ.update(order["environment"])
-    os.environ.update(zip(order["named"], map(str, kept), strict=False))
-    if "numpy.random" in sys.modules:  # Python and torch see to theirs
-        sys.modules["numpy.random"].seed()
-    os.write(2, said)
-
-
-def _with_its_own(order: dict[str, Any]) -> dict[str, Any]:
-    """Fork once more: a warm process for the command line this is going to be."""
-    global _at_hand
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    if (pid := os.fork()) == 0:
-        ours.close()
-        os.setsid()
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for target in range(3):
-            os.dup2(nothing, target)
-        os.close(nothing)
-        return _serve(theirs, [])
-    theirs.close()
-    _at_hand = WarmProcess._of_fork(ours, pid)  # pyright: ignore[reportPrivateUsage]
-    atexit.register(lambda: (unused := take()) and unused.close())
-    return order
-
-
-if __name__ == "__main__":
-    # The module that was imported by name is the one that others see.
-    import_module("deepsynth.run.warm").main()
