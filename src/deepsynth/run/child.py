@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from deepsynth import durable
+from deepsynth.run.environments import SAFE
 
 
 class ChildEnded(Exception):
@@ -47,8 +48,7 @@ class Child:
 
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         self._noise: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
-        # What lies in the working folder is nobody's module: it may be a stranger's.
-        environment = {"PYTHONSAFEPATH": "1", **(environment or {})}
+        environment = {**SAFE, **(environment or {})}
         self.process = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,

@@ -24,6 +24,10 @@ from deepsynth.errors import DeepSynthError, MissingDependency
 from deepsynth.home import data_folder
 from deepsynth.run.installer import install
 
+SAFE = {"PYTHONSAFEPATH": "1"}
+"""For every interpreter we start: what lies in the working folder is nobody's module, for it may be
+a stranger's."""
+
 
 @dataclass(frozen=True)
 class Environment:

@@ -140,7 +140,7 @@ def _become(order: dict[str, Any], descriptors: list[int]) -> None:
     before = os.getcwd()  # noqa: PTH109
     os.chdir(order["directory"])
     if sys.path[0] == before:
-        sys.path[0] = order["directory"]
+        sys.path[:1] = [] if "PYTHONSAFEPATH" in order["environment"] else [order["directory"]]
     os.environ.clear()
     os.environ.update(order["environment"])
     os.environ.update(zip(order["named"], map(str, kept), strict=False))

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Protocol
 
 from deepsynth.errors import MissingDependency
-from deepsynth.run.environments import get_environment
+from deepsynth.run.environments import SAFE, get_environment
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
 from deepsynth.run.warm import NotWarm, WarmProcess, take
@@ -160,7 +160,11 @@ class WarmSteps:
             with suppress(MissingDependency):  # told when its turn comes
                 python = get_environment(name).python
                 try:
-                    warm[name] = WarmProcess(list(dict.fromkeys(modules)), python=python)
+                    warm[name] = WarmProcess(
+                        list(dict.fromkeys(modules)),
+                        python=python,
+                        environment=os.environ | SAFE,
+                    )
                 except NotWarm as error:
                     self._say(step, error, log)
         return warm

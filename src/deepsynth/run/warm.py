@@ -40,8 +40,9 @@ _SET_SUBREAPER, _GET_SUBREAPER = 36, 37
 """Of prctl(2): whether orphans below this process become its children."""
 MESSAGE = 256 * 1024
 """Bytes of the longest question or answer."""
-_READ_LATE = ("PYTHONUNBUFFERED", "TOKENIZERS_PARALLELISM")
-"""Variables that need not be set before the interpreter starts; so are all of ours."""
+_READ_LATE = ("PYTHONUNBUFFERED", "TOKENIZERS_PARALLELISM", "PYTHONSAFEPATH")
+"""Variables that need not be set before the interpreter starts; so are all of ours. What the last
+one says of the working folder, a fork does itself."""
 # With this, a library that asks for a GPU while it is imported does not begin to use it, which no
 # fork survives.
 _WHILE_IMPORTING = {"PYTHONUNBUFFERED": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
