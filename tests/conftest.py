@@ -16,6 +16,8 @@ from tests.support import tickets
 from tests.support.scheduling import group_of, turn_of
 from tests.support.shared import made_once
 
+# Started in the background of a script, the tests and what they start would not hear Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Each test process keeps to one core; so does what it starts.
 os.environ["OMP_NUM_THREADS"] = "1"
 

@@ -73,6 +73,6 @@ def test_a_hub_dataset_is_pinned_and_a_revoked_token_is_an_error(
     done = deepsynth(hub, tmp_path, "hf_revoked", *argv, "--offline")
     assert done.returncode == 0, done.stderr
     assert hub.log() == []
-    nowhere = deepsynth(hub, tmp_path, "hf_alice_write", *argv, "--offline", "--on", "hpc")
+    nowhere = deepsynth(hub, tmp_path, "hf_alice_write", *argv, "--offline", "--on", "flyte")
     assert nowhere.returncode == 2
     assert "--offline" in nowhere.stderr

@@ -236,11 +236,11 @@ def test_segmentation_is_trained_and_scored(segmenter: Run):
 
 
 WRITE = """
-import json, sys
-from deepsynth.families.htr.kraken.transcribe_pages import main
+import json, subprocess, sys
 
+argv = [sys.executable, "-m", "deepsynth.families.htr.kraken.transcribe_pages"]
 for request in json.loads(sys.argv[1]):
-    main(request)
+    subprocess.run(argv, input=json.dumps(request), text=True, check=True)
 """
 ROOTS = {"pagexml": "PcGts", "abbyyxml": "document", "hocr": "html"}
 

@@ -150,7 +150,7 @@ class SpoilCache(TrainerCallback):
         if last_complete(Path(args.output_dir)) is None:
             return
         (index,) = self._cache.glob("*/index.jsonl")
-        places = {key: (offset, n) for key, offset, n in durable.read_lines(index)}
+        places = {key: (offset, n) for key, offset, n, *_ in durable.read_lines(index)}
         offset, tokens = places[self._key]
         with (index.parent / "features.bin").open("r+b") as data:
             data.seek(offset)

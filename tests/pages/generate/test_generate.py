@@ -62,7 +62,7 @@ def test_one_worker_and_two_give_the_same_bytes_and_bad_rows_are_counted(source,
 
 
 def test_a_second_call_finds_all_done_and_repairs_what_is_damaged(source, tmp_path):
-    options = {"output_dir": tmp_path / "out", "workers": 1, "mode": "tiny"}
+    options = {"output_dir": tmp_path / "out", "workers": 1, "pages": TINY}
     generate(str(source), **options)
     before = digests(tmp_path / "out")
     assert generate(str(source), **options)[0].resumed == 2300
@@ -75,7 +75,7 @@ def test_a_second_call_finds_all_done_and_repairs_what_is_damaged(source, tmp_pa
 
 
 def test_chunks_assemble_into_the_very_dataset_of_one_machine(source, tmp_path):
-    options = {"mode": "tiny", "workers": 1}
+    options = {"pages": TINY, "workers": 1}
     generate(str(source), output_dir=tmp_path / "whole", **options)
     machines = [(0, 1000, "a"), (1000, 2300, "b")]
     for start, end, name in machines:
@@ -96,7 +96,7 @@ def test_chunks_assemble_into_the_very_dataset_of_one_machine(source, tmp_path):
 
 
 def chunk(source, home, start, end, name=None, **options):
-    settings = {"mode": "tiny", "workers": 1, **options}
+    settings = {"pages": TINY, "workers": 1, **options}
     generate(
         str(source), output_dir=home, start_index=start, end_index=end, chunk_id=name, **settings
     )
@@ -169,7 +169,7 @@ def test_a_folder_of_other_settings_or_another_writer_is_refused(source, tmp_pat
     options = {"output_dir": tmp_path / "out", "workers": 1, "max_samples": 5}
     generate(str(source), **options)
     with pytest.raises(RequestError, match=r"other settings: pages\.mode base -> small"):
-        generate(str(source), pages=PageSettings(mode="small"), **options)
+        generate(str(source), **(options | {"pages": PageSettings(mode="small")}))
     with pytest.raises(RequestError, match=r"rows\.train 5 -> 6"):
         generate(str(source), **{**options, "max_samples": 6})
     with (tmp_path / "out" / "short" / ".lock").open() as lock:
