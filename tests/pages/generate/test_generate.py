@@ -113,7 +113,7 @@ def test_assembling_refuses_gaps_overlaps_and_other_settings(source, tmp_path):
     with pytest.raises(DataError, match="rows 30 to 40 of train are in chunk 0-40 and again"):
         generate("short", output_dir=tmp_path, assemble=True)
     shutil.rmtree(tmp_path / "short-chunks" / "again")
-    chunk(source, tmp_path, 40, 60, "other", pages=PageSettings(size_px=14))
+    chunk(source, tmp_path, 40, 60, "other", pages=PageSettings(mode="tiny", size_px=14))
     with pytest.raises(RequestError, match=r"different settings: pages\.size_px 16 -> 14"):
         generate("short", output_dir=tmp_path, assemble=True)
     assert not (tmp_path / "short").exists()
