@@ -61,7 +61,10 @@ def install(
     constraint: Path | None = None,
     output: IO[bytes] | None = None,
 ) -> int:
-    """Install `requirements`, without compiling them to bytecode.
+    """Install `requirements`.
+
+    They are compiled to bytecode when they are first imported; at once only where interpreters are
+    told to keep no bytecode (`PYTHONDONTWRITEBYTECODE`), since each would compile torch anew.
 
     Said first: how many packages, how many megabytes, and whether torch is the build for CPUs. On
     a machine without an NVIDIA GPU that build is taken where one can be had; a set
@@ -80,6 +83,8 @@ def install(
     with tempfile.TemporaryDirectory(prefix="deepsynth-install-") as folder:
         uv, settings = find_uv(), uv_settings()
         if uv and settings is not None:
+            if sys.dont_write_bytecode:
+                settings["UV_COMPILE_BYTECODE"] = "1"
             if constraint:
                 settings["UV_BUILD_CONSTRAINT"] = str(constraint.resolve())
             resolver = _Resolver(uv, python, lines, os.environ | settings, Path(folder))
@@ -90,7 +95,7 @@ def install(
         listed = Path(folder) / "requirements.txt"
         listed.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         argv = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-input"]
-        argv += ["--no-compile", "-r", str(listed)]
+        argv += ["--compile" if sys.dont_write_bytecode else "--no-compile", "-r", str(listed)]
         return subprocess.run(argv, stdout=output, stderr=output, check=False).returncode
 
 
