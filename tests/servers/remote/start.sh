@@ -60,7 +60,7 @@ Host hpc
   UserKnownHostsFile $D/known_hosts
   ProxyCommand nsenter -t $INNER -n socat - TCP:127.0.0.1:22
   ControlMaster auto
-  ControlPath $D/cm-%C
+  ControlPath $D/cm-%n
   ControlPersist 30
 Host behind
   HostName 127.0.0.1
