@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from deepsynth.checks import Finding, Severity
-from deepsynth.errors import DeepSynthError, install_extra
+from deepsynth.errors import DeepSynthError, RequestError, install_extra
 from deepsynth.hub.account import Account
 from deepsynth.hub.caches import XET_ROOM, cache_folders, probe
 from deepsynth.hub.preflight import token_role
@@ -47,15 +47,15 @@ def doctor(
         Findings, the worst first; never an exception for something that is merely wrong.
     """
     env = os.environ if environment is None else environment
-    account = account or Account.from_environment()
-    findings = [
-        *_variables(env),
-        *_caches(env),
-        *_versions(),
-        *_endpoint(account),
-        *_token(account),
-        *_devices(),
-    ]
+    findings = [*_variables(env), *_caches(env), *_versions(), *_devices()]
+    try:
+        account = account or Account.from_environment()
+        findings += [*_endpoint(account), *_token(account)]
+    except RequestError as error:
+        place = error.where or "HF_ENDPOINT"
+        findings.append(
+            Finding(Severity.ERROR, "hub-endpoint", place, error.what, error.hint or "")
+        )
     return sorted(findings, key=lambda finding: -finding.severity)
 
 
@@ -143,12 +143,6 @@ def _endpoint(account: Account) -> Iterator[Finding]:
     import urllib.request
 
     where = account.endpoint
-    if not where.startswith(("https://", "http://")):
-        yield Finding(
-            Severity.ERROR, "hub-endpoint", where, "HF_ENDPOINT is not a web address.",
-            "Write it with https://, or leave it out.",
-        )  # fmt: skip
-        return
     sent = time.time()
     try:
         request = urllib.request.Request(f"{where}/api/whoami-v2", method="GET")

@@ -128,6 +128,8 @@ class Mover:
         return {
             "HF_TOKEN": self.account.token or "",
             "HF_ENDPOINT": self.account.endpoint,
+            # the account's token or none, never one that `hf auth login` stored for another Hub
+            "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
             "HF_HUB_DISABLE_XET": "1" if transport == "lfs" else "0",
             # with bars switched off the Xet part reports nothing, and looks hung
             "HF_HUB_DISABLE_PROGRESS_BARS": "0",

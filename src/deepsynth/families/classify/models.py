@@ -9,6 +9,7 @@ from typing import Any
 
 from deepsynth.errors import DeepSynthError, ModelError
 from deepsynth.families.classify.job import ClassifyJob
+from deepsynth.hub.account import client_token
 
 # Hidden size, layers and vocabulary of the models with fresh weights. ModernBERT is taken because
 # it can average over the tokens: a [CLS] vector has to learn where to look first, and a small set
@@ -57,7 +58,7 @@ def load_tokenizer(job: ClassifyJob, model: str, texts: Sequence[str]) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model, revision=job.revision)
+        tokenizer = AutoTokenizer.from_pretrained(model, **_from_hub(job))
     except (OSError, ValueError, KeyError) as error:
         raise _not_loaded(model, error) from error
     if tokenizer.pad_token is None:
@@ -81,7 +82,7 @@ def load_config(job: ClassifyJob, model: str, tokenizer: Any, labels: Sequence[s
     from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(model, revision=job.revision, **names)
+        config = AutoConfig.from_pretrained(model, **_from_hub(job), **names)
     except (OSError, ValueError, KeyError) as error:
         raise _not_loaded(model, error) from error
     if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
@@ -109,7 +110,7 @@ def build_model(job: ClassifyJob, model: str, config: Any, seed: int) -> Any:
         return AutoModelForSequenceClassification.from_config(config)
     try:
         return AutoModelForSequenceClassification.from_pretrained(
-            model, revision=job.revision, config=config, ignore_mismatched_sizes=True
+            model, config=config, **_from_hub(job), ignore_mismatched_sizes=True
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise _not_loaded(model, error) from error
@@ -122,6 +123,11 @@ def usable_length(config: Any, tokenizer: Any, wanted: int) -> int:
     if config.model_type in ("roberta", "camembert", "xlm-roberta"):
         positions -= config.pad_token_id + 1
     return min(wanted, positions, tokenizer.model_max_length)
+
+
+def _from_hub(job: ClassifyJob) -> dict[str, Any]:
+    """How a model is asked for; the repository's own code is never run, nor is it asked whether."""
+    return {"revision": job.revision, "token": client_token(), "trust_remote_code": False}
 
 
 def _not_loaded(model: str, error: Exception) -> DeepSynthError:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from deepsynth.errors import JobError, ModelError
 from deepsynth.families.summarize.job import SummarizeJob
 from deepsynth.families.summarize.tiny_model import SCRATCH_MODELS, SCRATCH_PREFIX
+from deepsynth.hub.account import client_token
 
 if TYPE_CHECKING:
     from deepsynth.training.arguments import Precision
@@ -88,7 +89,10 @@ def model_config(name: str, revision: str | None = None, trust_remote_code: bool
         )
     try:
         config = AutoConfig.from_pretrained(
-            name, revision=revision, trust_remote_code=trust_remote_code
+            name,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+            token=client_token(),
         )
     except (OSError, ValueError, KeyError) as error:
         raise _not_loadable(name, error) from None
@@ -114,7 +118,10 @@ def load_processor(name: str, revision: str | None = None, trust_remote_code: bo
 
     try:
         processor = AutoProcessor.from_pretrained(
-            name, revision=revision, trust_remote_code=trust_remote_code
+            name,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+            token=client_token(),
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise _not_loadable(name, error) from None
@@ -161,6 +168,7 @@ def load_model(
             dtype=torch.float32 if trains_fully else dtype_of(precision),
             revision=revision,
             trust_remote_code=trust_remote_code,
+            token=client_token(),
             **extra,
         )
     except Exception as error:
