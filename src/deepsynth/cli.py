@@ -8,13 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, UnknownOptionError
-from pydantic import ValidationError
-from rich.console import Console
 
 from deepsynth import __version__
 from deepsynth.errors import EXIT_FAILED, EXIT_REQUEST, EXIT_STOPPED, DeepSynthError
 from deepsynth.families import every_family
-from deepsynth.job.settings import refused_flags
 from deepsynth.runners import kinds
 from deepsynth.terminal import groups
 from deepsynth.terminal.verb import Verb
@@ -82,7 +79,7 @@ def build_app(*, listed: bool = False) -> App:
         name="deepsynth",
         help="One job file takes documents to a fine-tuned, evaluated, published model.",
         version=__version__,
-        help_format="markdown",
+        help_format="plaintext" if listed else "markdown",
         exit_on_error=False,
         print_error=False,
         suppress_keyboard_interrupt=False,
@@ -116,9 +113,7 @@ def run_command(arguments: Sequence[str]) -> int:
     except UnknownOptionError as error:
         return _tell(_instead(error) or f"{error}\n  {_LISTED}", EXIT_REQUEST)
     except CycloptsError as error:
-        if isinstance(error.__cause__, ValidationError):
-            return _tell(str(refused_flags(error.__cause__)), EXIT_REQUEST)
-        return _tell(f"{error}\n  {_LISTED}", EXIT_REQUEST)
+        return _tell(_refused(error) or f"{error}\n  {_LISTED}", EXIT_REQUEST)
     except KeyboardInterrupt:
         return _tell("stopped.", EXIT_STOPPED)
     except BrokenPipeError:
@@ -136,6 +131,16 @@ def run_command(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _refused(error: CycloptsError) -> str | None:
+    """What pydantic said of flags that are settings; None where it was not asked."""
+    from pydantic import ValidationError
+
+    from deepsynth.job.settings import refused_flags
+
+    cause = error.__cause__
+    return str(refused_flags(cause)) if isinstance(cause, ValidationError) else None
+
+
 def _instead(error: UnknownOptionError) -> str | None:
     """What to say of an option that another program calls so; None of any other."""
     from deepsynth.training.settings import TrainingSettings
@@ -150,6 +155,8 @@ def _instead(error: UnknownOptionError) -> str | None:
 
 
 def _tell(message: str, code: int) -> int:
+    from rich.console import Console
+
     colour = "red" if code in (EXIT_FAILED, EXIT_REQUEST) else "yellow"
     console = Console(stderr=True, highlight=False)
     head, _, rest = message.partition("\n")

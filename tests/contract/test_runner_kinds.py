@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -69,14 +68,6 @@ def test_a_kind_says_who_it_is(name: str) -> None:
     assert isinstance(kind, RunnerKind)
     assert kind.name == name
     assert kind.on in on_help()
-
-
-def test_kinds_load_nothing_of_what_they_stand_on() -> None:
-    script = "import sys; from deepsynth.runners import kinds; list(kinds()); print(*sys.modules)"
-    argv = [sys.executable, "-c", script]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True)
-    heavy = {"flyte", "obstore", "jinja2", "deepsynth.runners.slurm.site"}
-    assert heavy.isdisjoint(done.stdout.split())
 
 
 def test_a_runner_from_outside_is_used_like_ours(

@@ -256,7 +256,7 @@ LOCAL = """
 import sys
 from pathlib import Path
 from deepsynth.run.run import Run
-from deepsynth.runners.local import LocalRunner
+from deepsynth.runners.local.runner import LocalRunner
 runner, run = LocalRunner(), Run(Path(sys.argv[1]))
 runner.warm = sys.argv[2] == "warm"
 runner.run(run, run.plan.steps, lambda: None)

@@ -11,7 +11,7 @@ import pytest
 from deepsynth.errors import RequestError, RunError
 from deepsynth.run.run import Run
 from deepsynth.runners import get_runner
-from deepsynth.runners.local import LocalRunner
+from deepsynth.runners.local.runner import LocalRunner
 from tests.support.tickets import wait_until
 from tests.support.toy import make_run, shell
 
@@ -48,7 +48,7 @@ def test_what_does_not_end_is_told_with_the_last_resort(
     )
     assert other.stdout
     other.stdout.readline()
-    monkeypatch.setattr("deepsynth.runners.local.GRACE_SECONDS", 0.3)
+    monkeypatch.setattr("deepsynth.runners.local.runner.GRACE_SECONDS", 0.3)
     try:
         with pytest.raises(RunError, match=f"process {other.pid} does not end") as caught:
             LocalRunner().stop(run)

@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepsynth.checks import Finding, Severity
 from deepsynth.errors import JobError, RunError
 from deepsynth.families.family import Family, JobFlags, ManagedEnvironment, Metric
-from deepsynth.hub.model_card import ModelCard
-from deepsynth.job.job import Job, ResolvedJob, read_job
 from deepsynth.registry import Registry
-from deepsynth.run.run import Run
+
+if TYPE_CHECKING:
+    from deepsynth.job.job import Job, ResolvedJob
+    from deepsynth.run.run import Run
 
 __all__ = [
     "FAMILIES",
@@ -25,7 +27,6 @@ __all__ = [
     "JobFlags",
     "ManagedEnvironment",
     "Metric",
-    "ModelCard",
     "environments",
     "every_family",
     "family_names",
@@ -89,6 +90,8 @@ def load_job(path: Path, overrides: Iterable[str] = ()) -> ResolvedJob:
     Raises:
         JobError: With file and line, what is wrong, and what was probably meant.
     """
+    from deepsynth.job.job import read_job
+
     return read_job(path, overrides, _job_type)
 
 

@@ -9,14 +9,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from deepsynth.checks.finding import Finding
-from deepsynth.hub.model_card import ModelCard
-from deepsynth.job.job import Job, Recommendation, ResolvedJob, with_local_copies
-from deepsynth.run.environments import Environment
-from deepsynth.run.step import Plan
-
 if TYPE_CHECKING:
+    from deepsynth.checks.finding import Finding
+    from deepsynth.hub.model_card import ModelCard
+    from deepsynth.job.job import Job, Recommendation, ResolvedJob
+    from deepsynth.run.environments import Environment
     from deepsynth.run.run import Run
+    from deepsynth.run.step import Plan
     from deepsynth.terminal.verb import Verb
 
 
@@ -90,10 +89,13 @@ class JobFlags(ABC):
 class Family:
     """What the house needs to know of a family; what has a default may be filled later.
 
+    All families are loaded whenever `deepsynth` starts: their folder's own module imports nothing
+    that takes time, and each function imports what it needs.
+
     Attributes:
         name: As written in a job's `family:`.
         summary: One line for help texts.
-        job_type: The pydantic model of its job.
+        job: Where the pydantic model of its job is, a `Job`: `package.module:Class`.
         measure: Looks at the data just enough to size it (rows, pages); raises `DataError` for
             data that cannot be used at all. The result feeds `recommend`.
         recommend: Proposes values, with reasons, for settings the job leaves open.
@@ -122,7 +124,7 @@ class Family:
 
     name: str
     summary: str
-    job_type: type[Job]
+    job: str
     measure: Callable[[Any], Any]
     recommend: Callable[[Any, Any], list[Recommendation]]
     plan: Callable[[ResolvedJob], Plan]
@@ -139,17 +141,21 @@ class Family:
     preview: Callable[[Path, Path, int | None], Path | None] | None = None
     example: Callable[[Path], Path] | None = None
 
+    @property
+    def job_type(self) -> type[Job]:
+        """The pydantic model of its job."""
+        return _load(self.job)
+
     def resolve(self, loaded: ResolvedJob) -> ResolvedJob:
         """Size the data and let the presets fill what the job leaves open."""
+        from deepsynth.job.job import with_local_copies
+
         here = with_local_copies(loaded.job)
         return loaded.with_recommendations(self.recommend(here, self.measure(here)))
 
     def load_flags(self) -> type[JobFlags] | None:
         """Its flags of `deepsynth train`."""
-        if not self.flags:
-            return None
-        module, _, name = self.flags.partition(":")
-        return getattr(import_module(module), name)
+        return _load(self.flags) if self.flags else None
 
     def headline_metric(self, final: dict[str, Any]) -> tuple[Metric, float] | None:
         """The figure by which a run is judged first, or None where there is none."""
@@ -160,3 +166,9 @@ class Family:
             if isinstance(value, int | float):
                 return metric, float(value)
         return None
+
+
+def _load(path: str) -> Any:
+    """What is at `package.module:name`."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)

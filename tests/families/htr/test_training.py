@@ -27,7 +27,7 @@ from deepsynth.families.htr.prepared import read_manifest
 from deepsynth.families.htr.publish import About, write_archive
 from deepsynth.families.htr.scores import comparable, rates, score_line
 from deepsynth.run.run import Run
-from deepsynth.runners.local import LocalRunner
+from deepsynth.runners.local.runner import LocalRunner
 from tests.families.htr.conftest import ITALIC, SERIF
 
 pytestmark = pytest.mark.slow

@@ -21,7 +21,7 @@ from deepsynth.runners.flyte.layout import makers, parameter, source_parameter
 from deepsynth.runners.flyte.local import load_workflow
 from deepsynth.runners.flyte.settings import FlyteSettings
 from deepsynth.runners.flyte.workflow import write_workflow
-from deepsynth.runners.local import LocalRunner
+from deepsynth.runners.local.runner import LocalRunner
 from deepsynth.storage.stores import open_store
 from tests.runners.flyte.conftest import made, small_chain
 from tests.servers.s3 import Ceph

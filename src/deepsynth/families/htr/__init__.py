@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepsynth.families.family import Family, ManagedEnvironment, Metric
-from deepsynth.families.htr.job import HtrJob
-from deepsynth.hub.model_card import ModelCard
-from deepsynth.job.job import Recommendation, ResolvedJob
-from deepsynth.run.step import Plan
 from deepsynth.terminal import groups
 from deepsynth.terminal.verb import Verb
 
 if TYPE_CHECKING:
     from deepsynth.checks.finding import Finding
+    from deepsynth.families.htr.job import HtrJob
+    from deepsynth.hub.model_card import ModelCard
+    from deepsynth.job.job import Recommendation, ResolvedJob
     from deepsynth.run.environments import Environment
     from deepsynth.run.run import Run
+    from deepsynth.run.step import Plan
 
 HERE = Path(__file__).parent
 
@@ -80,20 +80,27 @@ def _preview(source: Path, output: Path, count: int | None) -> Path | None:
     return preview_lines(source, output, count)
 
 
-CARD = ModelCard(
-    task="image-to-text",
-    library="kraken",
-    purpose="transcribes (or segments) pages like those it was trained on",
-    loading="""from huggingface_hub import snapshot_download
+_LOADING = """from huggingface_hub import snapshot_download
 
 folder = snapshot_download("{repo}")
-# then: kraken -i page.png page.txt segment -bl ocr -m FOLDER/MODEL""",
-)
+# then: kraken -i page.png page.txt segment -bl ocr -m FOLDER/MODEL"""
+
+
+def _card(run: Run) -> ModelCard:
+    from deepsynth.hub.model_card import ModelCard
+
+    return ModelCard(
+        task="image-to-text",
+        library="kraken",
+        purpose="transcribes (or segments) pages like those it was trained on",
+        loading=_LOADING,
+    )
+
 
 FAMILY = Family(
     name="htr",
     summary="read handwriting with Kraken: recognition and segmentation",
-    job_type=HtrJob,
+    job="deepsynth.families.htr.job:HtrJob",
     measure=_measure,
     recommend=_recommend,
     plan=_plan,
@@ -106,7 +113,7 @@ FAMILY = Family(
         Metric("cer", "CER", "lower"),
         Metric("baseline_f1", "F1 of baselines", "higher"),
     ),
-    card=lambda run: CARD,
+    card=_card,
     environment=ManagedEnvironment(
         name="htr",
         title="Kraken",

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepsynth.families.family import Family, Metric
-from deepsynth.families.summarize.job import SummarizeJob
-from deepsynth.hub.model_card import ModelCard
-from deepsynth.job.job import Recommendation, ResolvedJob
-from deepsynth.run.step import Plan
 from deepsynth.terminal import groups
 from deepsynth.terminal.verb import Verb
 
 if TYPE_CHECKING:
+    from deepsynth.families.summarize.job import SummarizeJob
     from deepsynth.families.summarize.sources import Source
+    from deepsynth.hub.model_card import ModelCard
+    from deepsynth.job.job import Recommendation, ResolvedJob
     from deepsynth.run.run import Run
+    from deepsynth.run.step import Plan
 
 HERE = Path(__file__).parent
 
@@ -70,22 +70,29 @@ def _show(answer: dict[str, Any]) -> str:
     return f"{answer['summary']}  ({answer['pages']} pages)"
 
 
-CARD = ModelCard(
-    task="image-text-to-text",
-    library="peft",
-    purpose="reads page images of a document and writes a summary of it",
-    loading="""from peft import PeftModel
+_LOADING = """from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 processor = AutoProcessor.from_pretrained("{base}")
 model = AutoModelForImageTextToText.from_pretrained("{base}")
-model = PeftModel.from_pretrained(model, "{repo}")""",
-)
+model = PeftModel.from_pretrained(model, "{repo}")"""
+
+
+def _card(run: Run) -> ModelCard:
+    from deepsynth.hub.model_card import ModelCard
+
+    return ModelCard(
+        task="image-text-to-text",
+        library="peft",
+        purpose="reads page images of a document and writes a summary of it",
+        loading=_LOADING,
+    )
+
 
 FAMILY = Family(
     name="summarize",
     summary="teach a vision-language model to summarise documents it sees as pages",
-    job_type=SummarizeJob,
+    job="deepsynth.families.summarize.job:SummarizeJob",
     measure=_measure,
     recommend=_recommend,
     plan=_plan,
@@ -103,5 +110,5 @@ FAMILY = Family(
     ),
     flags="deepsynth.families.summarize.flags:DatasetFlags",
     metrics=(Metric("rougeL", "ROUGE-L", "higher"),),
-    card=lambda run: CARD,
+    card=_card,
 )

@@ -25,7 +25,7 @@ from deepsynth.runners.flyte.failure import from_flyte
 from deepsynth.runners.flyte.layout import source_parameter
 from deepsynth.runners.flyte.settings import load_settings, local_store
 from deepsynth.runners.flyte.workflow import MODULE, workflow_text, write_workflow
-from deepsynth.runners.local import LocalRunner
+from deepsynth.runners.local.runner import LocalRunner
 
 if TYPE_CHECKING:
     from deepsynth.checks import Finding

@@ -15,7 +15,7 @@ from deepsynth.run.environments import get_environment
 from deepsynth.run.execution import execute, told_error
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
-from deepsynth.runners.local import LocalRunner
+from deepsynth.runners.local.runner import LocalRunner
 from deepsynth.runners.runner import Runner
 from deepsynth.runners.slurm import fetching, submission
 from deepsynth.runners.slurm.connection import Connection, FolderGone

@@ -1,4 +1,4 @@
-"""The runner `local`: steps one after the other, as processes of this machine."""
+"""Steps one after the other, as processes of this machine."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 
-from deepsynth.errors import RequestError, RunError
+from deepsynth.errors import RunError
 from deepsynth.run.execution import GRACE_SECONDS, command_line, execute
 from deepsynth.run.run import Run
 from deepsynth.run.starting import WarmSteps, plainly
 from deepsynth.run.step import Step
-from deepsynth.runners.runner import Runner, RunnerKind
+from deepsynth.runners.runner import Runner
 
 
 class LocalRunner(Runner):
@@ -79,23 +78,3 @@ class LocalRunner(Runner):
                     time.sleep(0.2)
                 else:
                     return
-
-
-class Local(RunnerKind):
-    """This machine: it takes nothing after a colon."""
-
-    name = "local"
-    on = "local"
-
-    def create(self, detail: str, beside: Path | None = None) -> LocalRunner:
-        """The runner.
-
-        Raises:
-            RequestError: A detail was given.
-        """
-        if detail:
-            raise RequestError("local takes nothing after a colon.", where=f"--on local:{detail}")
-        return LocalRunner()
-
-
-RUNNER = Local()
