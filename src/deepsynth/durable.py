@@ -10,7 +10,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,24 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def link_out_of(folder: Path) -> Path | None:
+    """A symbolic link below `folder` that leads out of it, or None.
+
+    Who made the folder chose where it leads: what is read, sent or written there is not its own.
+    """
+    root = os.path.realpath(folder)
+    waiting = [root]
+    while waiting:
+        with suppress(PermissionError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    if not Path(os.path.realpath(entry.path)).is_relative_to(root):
+                        return folder / Path(entry.path).relative_to(root)
+                elif entry.is_dir():
+                    waiting.append(entry.path)
+    return None
 
 
 def link_or_copy(source: Path | str, target: Path | str) -> None:

@@ -219,10 +219,8 @@ def test_the_list_of_verbs_loads_neither_jobs_nor_anything_that_takes_time() -> 
 
 
 @every_family
-def test_nothing_published_names_a_place_on_this_machine(
-    name: str, whole: Path, tmp_path: Path
-) -> None:
-    assert places_named(whole, tmp_path / "staging", str(SOURCE.parent)) == []
+def test_nothing_published_names_a_place_on_this_machine(name: str, whole: Path) -> None:
+    assert places_named(whole, str(SOURCE.parent)) == []
 
 
 def test_the_doctor_asks_every_family_for_its_environment(

@@ -62,13 +62,16 @@ def workers_of(process):
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks for the worker in /proc")
 @pytest.mark.parametrize("transport", ["lfs", "xet"])
-def test_a_publisher_killed_again_and_again(hub, alice, repo, tmp_path, transport):
+def test_a_publisher_killed_again_and_again(hub, alice, repo, tmp_path, monkeypatch, transport):
     folder = make_dataset(
         tmp_path / "d", seed=seed_of(repo), size=8_000, splits={"train": (SHARDS, 12)}
     )
     sizes = [file.stat().st_size for file in (folder / "data").iterdir()]
     moments = random.Random(transport)
     killed = 0
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     for number in range(KILLS):
         hub.fault(STORE[transport], delay=0.25, times=SHARDS)
         process = start(folder, repo, transport, hub, tmp_path / f"home{number}")
@@ -87,6 +90,8 @@ def test_a_publisher_killed_again_and_again(hub, alice, repo, tmp_path, transpor
             assert time.monotonic() < deadline, "the transfer outlived its publisher"
             time.sleep(0.02)
         hub.control("faults", method="DELETE")
+    left = [path.name for path in temporary.iterdir() if path.name.startswith("deepsynth")]
+    assert left == [], "nobody else cleans up behind a publisher that was killed"
     noted = {entry["path"]: entry["bytes"] for entry in durable.read_lines(folder / JOURNAL)}
     assert killed >= 2
     assert noted

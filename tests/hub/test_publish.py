@@ -306,6 +306,21 @@ def test_images_that_are_only_paths_are_refused(put, tmp_path):
         put(folder)
 
 
+@pytest.mark.parametrize("make", [make_dataset, make_run])
+@pytest.mark.parametrize("name", ["README.md", "model/vocabulary.txt"])
+def test_a_link_out_of_the_folder_is_not_followed(hub, put, tmp_path, make, name):
+    (tmp_path / "secret").write_text("a key")
+    folder = make(tmp_path / "d")
+    link = folder / name
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(tmp_path / "secret")
+    with pytest.raises(DataError, match="leads out") as told:
+        put(folder)
+    assert told.value.where == str(link)
+    assert hub.requests("/commit/") == []
+
+
 def test_a_run_without_a_model_is_refused(put, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/resolved.yaml").write_text("family: {value: classify, from: file}")

@@ -117,3 +117,24 @@ def test_a_source_is_where_it_was_staged_else_where_the_job_says(run: Run, tmp_p
     assert run.source(step, "data") == tmp_path / "a.csv"
     (run.path / "sources" / "data").mkdir(parents=True)
     assert run.source(step, "data") == run.path / "sources" / "data" / "a.csv"
+
+
+@pytest.mark.parametrize("name", ["data", "steps/first/work", "events.jsonl", "not-there"])
+def test_a_link_that_leads_out_of_a_run_is_refused(run: Run, tmp_path: Path, name: str) -> None:
+    outside = tmp_path / "mine"
+    if name != "not-there":  # what is not there yet could be written
+        outside.mkdir()
+    link = run.path / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(outside)
+    with pytest.raises(RunError, match="leads out") as caught:
+        Run.open(run.path)
+    assert caught.value.where == str(link)
+
+
+def test_links_within_a_run_and_to_a_run_are_followed(run: Run, tmp_path: Path) -> None:
+    (run.path / "last").symlink_to("steps")
+    (run.path / "itself").symlink_to("itself")
+    (tmp_path / "by-another-name").symlink_to(run.path)
+    assert Run.open(tmp_path / "by-another-name").plan == run.plan

@@ -119,15 +119,14 @@ def make_run(folder: Path, *, local_base: bool = False) -> Path:
     return folder
 
 
-def places_named(run: Path, staging: Path, *more: str) -> list[str]:
+def places_named(run: Path, *more: str) -> list[str]:
     """Files a publication of `run` would hold, its card too, that name a place on this machine."""
     from deepsynth.families import family_of
     from deepsynth.hub.content import read_content
     from deepsynth.run.run import Run
 
-    staging.mkdir()
-    content = read_content(run, staging, "me/x", said=family_of(Run(run)).card(Run(run)))
+    content = read_content(run, "me/x", said=family_of(Run(run)).card(Run(run)))
     places = [place.encode() for place in (str(run.resolve()), str(Path.home()), *more)]
-    files = {item.path: item.source.read_bytes() for item in content.items}
+    files = {item.path: item.read() for item in content.items}
     files["README.md"] = content.card.encode()
     return [name for name, data in files.items() if any(place in data for place in places)]

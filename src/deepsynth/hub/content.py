@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,12 +40,31 @@ _CONFIGURATION = (*_SETTINGS, ".yaml", ".md")
 
 @dataclass(frozen=True)
 class Item:
-    """One file as it will be in the repository."""
+    """One file as it will be in the repository.
+
+    Attributes:
+        path: Its name there.
+        source: The file here.
+        bytes: Size of what is published.
+        sha256: Of what is published.
+        text: What is published where that was written for publishing; None: the file itself.
+    """
 
     path: str
     source: Path
     bytes: int
     sha256: str
+    text: str | None = None
+
+    def read(self) -> bytes:
+        """The bytes that are published."""
+        return self.source.read_bytes() if self.text is None else self.text.encode()
+
+
+def text_item(path: str, source: Path, text: str) -> Item:
+    """A file that is written for publishing, on behalf of `source`."""
+    data = text.encode()
+    return Item(path, source, len(data), hashlib.sha256(data).hexdigest(), text)
 
 
 @dataclass(frozen=True)
@@ -77,7 +97,6 @@ class Content:
 
 def read_content(
     path: Path,
-    staging: Path,
     repo: str,
     licence: str | None = None,
     said: model_card.ModelCard | None = None,
@@ -86,24 +105,30 @@ def read_content(
 
     Args:
         path: A folder with `manifest.json` and `data/`, or a run folder with `model/`.
-        staging: An empty folder for the files that are written for publishing.
         repo: `USER/NAME`, for the lines of a model's card that say how to load it.
         licence: Of a model; that of a dataset stands in its card.
         said: What the family of a model says of it.
 
     Raises:
         RequestError: A licence is given for a dataset, or a run is of a family that says nothing.
-        DataError: It is neither, or a file is not the one the manifest describes.
+        DataError: It is neither, a link leads out of it, or a file is not the one the manifest
+            describes.
         RunError: The run has no model yet.
     """
     if not path.is_dir():
         raise DataError(
             "there is no such folder.", where=path, hint="Name a dataset folder or a run folder."
         )
+    if link := durable.link_out_of(path):
+        raise DataError(
+            "this link leads out of the folder that is published: what is there is not sent.",
+            where=link,
+            hint="Put the file or folder itself in its place.",
+        )
     if (path / "resolved.yaml").exists():
         if said is None:
             raise RequestError("models of its family cannot be published.", where=path)
-        return _model(path, staging, repo, licence, said)
+        return _model(path, repo, licence, said)
     if (path / MANIFEST).exists():
         if licence is not None:
             raise RequestError(
@@ -170,9 +195,7 @@ def _private_why(card: str, manifest: dict[str, Any]) -> str:
     return ""
 
 
-def _model(
-    path: Path, staging: Path, repo: str, licence: str | None, said: model_card.ModelCard
-) -> Content:
+def _model(path: Path, repo: str, licence: str | None, said: model_card.ModelCard) -> Content:
     model = path / "model"
     files = [file for file in durable.files_below(model) if file.is_file()]
     kept = [file for file in files if _belongs(file.relative_to(model))]
@@ -189,16 +212,13 @@ def _model(
         name = file.relative_to(model).as_posix()
         if name == CARD:
             continue  # the trainer's own card knows less than ours
-        if file.name.endswith(_SETTINGS):
-            file = model_card.stage_settings(file, staging / name, facts)
-        if file.name.endswith(_CONFIGURATION):
-            texts[name] = file.read_text(encoding="utf-8", errors="replace")
-        items.append(_item(file, name))
+        settings = model_card.portable(file, facts) if name.endswith(_SETTINGS) else None
+        items.append(_item(file, name) if settings is None else text_item(name, file, settings))
+        if name.endswith(_CONFIGURATION):
+            texts[name] = items[-1].read().decode(errors="replace")
     for name, text in model_card.companions(path, facts).items():
-        target = staging / name
-        durable.write_text(target, text)
         texts[name] = text
-        items.append(_item(target, name))
+        items.append(text_item(name, path, text))
     card = model_card.write(facts, said, repo)
     cards.refuse_local_paths({**texts, CARD: card}, path)
     why = _private_why(card, {}) if facts.licence else ""

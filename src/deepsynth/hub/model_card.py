@@ -104,23 +104,19 @@ def companions(run: Path, facts: Facts) -> dict[str, str]:
     }
 
 
-def stage_settings(file: Path, target: Path, facts: Facts) -> Path:
-    """The file, or a copy in which places on this machine are cut down to their last part.
+def portable(file: Path, facts: Facts) -> str | None:
+    """Settings in which places on this machine are cut down to their last part; None: as they are.
 
     The base model of an adapter becomes its Hub name, where it has one.
     """
     settings = durable.read_json(file)
     if not isinstance(settings, dict):
-        return file
-    staged = _without_paths(settings)
+        return None
+    changed = _without_paths(settings)
     base = settings.get(_BASE)
     if isinstance(base, str) and cards.is_local_path(base) and facts.base_model:
-        staged[_BASE] = facts.base_model
-    if staged == settings:
-        return file
-    target.parent.mkdir(parents=True, exist_ok=True)
-    durable.write_text(target, _json(staged))
-    return target
+        changed[_BASE] = facts.base_model
+    return None if changed == settings else _json(changed)
 
 
 def write(facts: Facts, said: ModelCard, repo: str) -> str:

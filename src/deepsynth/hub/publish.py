@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from deepsynth.hub import cards, features, preflight
 from deepsynth.hub.account import Account, check_date, check_repo_id
-from deepsynth.hub.content import CARD, MANIFEST, Content, Item, read_content
+from deepsynth.hub.content import CARD, MANIFEST, Content, Item, read_content, text_item
 from deepsynth.hub.failure import HubError, explain
 from deepsynth.hub.journal import Journal
 from deepsynth.hub.model_card import ModelCard
@@ -103,14 +102,13 @@ def publish(
         repo = f"{repo.removesuffix(f'-{revision_date}')}-{check_date(revision_date)}"
     progress(Progress("preflight", "asking the Hub who this token is"))
     name = preflight.repository(repo, account, retry)
-    with tempfile.TemporaryDirectory(prefix="deepsynth-publish-") as staging:
-        progress(Progress("preflight", f"reading {path}"))
-        content = read_content(path, Path(staging), name, licence, said)
-        if content.notice:
-            progress(Progress("notice", content.notice))
-        remote = Remote(account, name, content.kind, retry)
-        mover = Mover(account, transport, retry, stall_seconds, progress)
-        return _Publication(content, remote, mover, Path(staging)).run(private, tag, dry_run)
+    progress(Progress("preflight", f"reading {path}"))
+    content = read_content(path, name, licence, said)
+    if content.notice:
+        progress(Progress("notice", content.notice))
+    remote = Remote(account, name, content.kind, retry)
+    mover = Mover(account, transport, retry, stall_seconds, progress)
+    return _Publication(content, remote, mover).run(private, tag, dry_run)
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,6 @@ class _Publication:
     content: Content
     remote: Remote
     mover: Mover
-    staging: Path
 
     def run(self, private: bool, tag: str | None, dry_run: bool) -> Published:
         remote, report = self.remote, self.mover.report
@@ -186,10 +183,7 @@ class _Publication:
             "operation": "upload",
             "repo": self.remote.repo,
             "repo_type": self.remote.repo_type,
-            "files": [
-                {"path": i.path, "source": str(i.source), "bytes": i.bytes, "sha256": i.sha256}
-                for i in changed
-            ],
+            "files": [{**asdict(item), "source": str(item.source)} for item in changed],
             "deletes": deletes,
             "parent": state.head,
             "message": f"Publish {self.content.kind} with DeepSynth",
@@ -228,13 +222,8 @@ class _Publication:
 
     def _card_item(self, state: RemoteState) -> Item:
         """The card as it will be: ours, merged into the one that is there."""
-        import hashlib
-
         text = cards.merge(self.content.card, self.remote.read_text(state, CARD))
-        file = self.staging / "card.md"
-        file.write_text(text, encoding="utf-8")
-        data = text.encode()
-        return Item(CARD, file, len(data), hashlib.sha256(data).hexdigest())
+        return text_item(CARD, self.content.folder / CARD, text)
 
     def _obsolete(self, state: RemoteState) -> list[str]:
         """Published shards that our manifest replaces: those the published manifest lists.
@@ -370,4 +359,4 @@ class _Publication:
 
 def _holds(state: RemoteState, item: Item) -> bool:
     found = state.files.get(item.path)
-    return found is not None and found.same_as(item.bytes, item.sha256, item.source.read_bytes)
+    return found is not None and found.same_as(item.bytes, item.sha256, item.read)

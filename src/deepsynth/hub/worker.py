@@ -29,6 +29,11 @@ PARALLEL_DOWNLOADS = 4
 EVENT_SECONDS = 0.5
 
 
+def _content(file: dict[str, Any]) -> str | bytes:
+    """What is sent of a file: its place here, or the text that was written for publishing."""
+    return file["source"] if file["text"] is None else file["text"].encode()
+
+
 class Events:
     """Writes events to the parent, one line each, from any thread."""
 
@@ -91,7 +96,7 @@ class Transfer:
         additions: list[CommitOperationAdd] = []
         known = set(self.task["uploaded"])
         for file in self.task["files"]:
-            addition = CommitOperationAdd(file["path"], file["source"])
+            addition = CommitOperationAdd(file["path"], _content(file))
             self._patiently(
                 file["path"],
                 lambda a=addition, sure=file["sha256"] in known: self._send(a, classic=sure),

@@ -105,7 +105,7 @@ class Run:
         """The run in `path`; of one in object storage (`s3://...`), a copy to read.
 
         Raises:
-            RunError: There is no run there.
+            RunError: There is no run there, or a link in it leads elsewhere.
             LocationError: There is nothing at that location in storage.
             StorageError: The storage failed.
         """
@@ -119,6 +119,12 @@ class Run:
             near = sorted(p.parent.name for p in path.parent.glob("*/plan.json"))
             hint = f"Runs there: {', '.join(near[:12])}." if near else "Make one: deepsynth run JOB"
             raise RunError(what, where=path, hint=hint)
+        if link := durable.link_out_of(path):
+            raise RunError(
+                "this link leads out of the run: what is read or written there is not the run's.",
+                where=link,
+                hint="Put the file or folder itself in its place.",
+            )
         return cls(path)
 
     @cached_property
