@@ -6,12 +6,18 @@ EPS file called `page.png`). Documents come as PNG, JPEG, TIFF or WebP.
 
 from __future__ import annotations
 
+import io
 import struct
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from zlib import error as ZlibError
 
+from deepsynth.errors import DataError
+
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
@@ -45,6 +51,40 @@ def open_image(source: Path | IO[bytes]) -> ImageFile:
     from PIL import Image
 
     return Image.open(source, formats=FORMATS)
+
+
+@contextmanager
+def opened(data: bytes, where: object, hint: str = "") -> Generator[ImageFile]:
+    """An image of somebody else's, to be measured or decoded in the block.
+
+    Args:
+        data: The bytes of its file.
+        where: For the message.
+        hint: What to do about a bad one.
+
+    Raises:
+        DataError: It is damaged, of another format, or so large that it fills the memory.
+    """
+    from PIL.Image import DecompressionBombError, DecompressionBombWarning
+
+    try:
+        with open_image(io.BytesIO(data)) as image:
+            yield image
+    except (DecompressionBombError, DecompressionBombWarning):
+        raise DataError("the image is too large to be decoded.", where=where, hint=hint) from None
+    except BROKEN as error:
+        raise DataError(f"it is no readable image: {error}.", where=where, hint=hint) from None
+
+
+def decode(data: bytes, where: object, hint: str = "") -> Image:
+    """The pixels of an image; see `opened`.
+
+    Raises:
+        DataError: It cannot be decoded.
+    """
+    with opened(data, where, hint) as image:
+        image.load()
+        return image
 
 
 def forget_other_formats() -> None:

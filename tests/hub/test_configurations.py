@@ -1,5 +1,7 @@
 """Which files make which split, in datasets that others published."""
 
+import time
+
 import pytest
 
 from deepsynth.errors import RequestError
@@ -74,3 +76,12 @@ def test_only_the_files_of_the_configuration_travel(hub, alice, repo):
     loaded = load(repo, config="one", account=alice, retry=QUICK)
     files = [(split, file.relative_to(loaded.folder).as_posix()) for split, file in loaded.files()]
     assert files == [("validation", "one/dev.csv"), ("train", "one/train.csv")]
+
+
+def test_a_pattern_of_a_card_takes_no_longer_than_its_length_allows():
+    metadata = {"configs": [{"data_files": "*a" * 30 + "b"}, {"data_files": "**/" * 300 + "b"}]}
+    paths = ["a" * 200 + ".csv", "/".join("a" * 100) + ".csv"]
+    began = time.monotonic()
+    for item in metadata["configs"]:
+        assert files_by_split(paths, {"configs": [item]}, None, "x") == {}
+    assert time.monotonic() - began < 2

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from deepsynth import parquet
 from deepsynth.errors import DataError
 
 STEP = 1000
@@ -178,18 +179,10 @@ def _keys(raw: bytes) -> tuple[str, ...]:
 
 
 def _index_parquet(path: Path, digest: bool) -> FileIndex:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     from deepsynth.durable import sha256_file
 
-    try:
-        with pq.ParquetFile(path) as file:
-            rows, columns = file.metadata.num_rows, tuple(file.schema_arrow.names)
-    except pa.ArrowInvalid as error:
-        raise DataError(
-            "is not a whole Parquet file", where=path, hint="Was it cut short? Copy it again."
-        ) from error
+    with parquet.open_parquet(path, "Was it cut short? Copy it again.") as file:
+        rows, columns = file.metadata.num_rows, tuple(file.schema_arrow.names)
     return FileIndex(str(path), "parquet", rows, sha256_file(path) if digest else "", columns)
 
 
@@ -248,17 +241,14 @@ def _parse(raw: bytes, columns: tuple[str, str]) -> Record:
 def _read_parquet(
     file: FileIndex, columns: tuple[str, str], start: int, stop: int
 ) -> Iterator[Record]:
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(file.path) as parquet:
+    with parquet.open_parquet(Path(file.path)) as opened:
         first = 0
-        for group in range(parquet.num_row_groups):
-            last = first + parquet.metadata.row_group(group).num_rows
+        for group in range(opened.num_row_groups):
+            last = first + opened.metadata.row_group(group).num_rows
             if first < stop and start < last:
                 number = first
-                for batch in parquet.iter_batches(
-                    batch_size=STEP, row_groups=[group], columns=list(dict.fromkeys(columns))
-                ):
+                wanted = list(dict.fromkeys(columns))
+                for batch in parquet.batches(opened, file.path, groups=[group], columns=wanted):
                     low, high = max(start - number, 0), min(stop - number, batch.num_rows)
                     if low < high:
                         part = batch.slice(low, high - low)

@@ -16,6 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
+from deepsynth import parquet
 from deepsynth.checks import Finding, Severity
 from deepsynth.errors import DataError
 
@@ -238,31 +239,31 @@ def _is_unicode(row: Any) -> bool:
 
 
 def _read_parquet(path: Path) -> Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        data = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(
-            f"this is not a whole Parquet file: {str(error).splitlines()[0]}", where=path
-        ) from error
+    data = parquet.read(parquet.open_parquet(path), path)
     if not data.num_rows:
         raise DataError("there are no rows in this file.", where=path)
     features = _huggingface_features(data.schema.metadata or {})
     names = {
-        column: feature["names"]
+        column: [str(name) for name in feature["names"]]
         for column, feature in features.items()
-        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        if isinstance(feature, dict)
+        and feature.get("_type") == "ClassLabel"
+        and isinstance(feature.get("names"), list)
     }
+    with parquet.explained(path):
+        columns = data.to_pydict()
     places = [f"{path.name}:row {index}" for index in range(1, data.num_rows + 1)]
-    return Table(path.name, data.to_pydict(), places, label_names=names)
+    return Table(path.name, columns, places, label_names=names)
 
 
 def _huggingface_features(metadata: dict[bytes, bytes]) -> dict[str, Any]:
     """The features that the `datasets` library stores in a Parquet schema."""
-    stored = metadata.get(b"huggingface")
-    return json.loads(stored)["info"]["features"] if stored else {}
+    try:
+        stored = json.loads(metadata.get(b"huggingface", b"{}"))
+        features = stored["info"]["features"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return {}
+    return features if isinstance(features, dict) else {}
 
 
 def _unreadable(where: str, what: str, fix: str) -> Finding:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepsynth import parquet
 from deepsynth.errors import DataError
 from deepsynth.hub.content import Content
 from deepsynth.hub.remote import Remote, RemoteState
@@ -82,19 +83,11 @@ def same_columns(files: Iterable[Path]) -> None:
 
 
 def _schema(file: Path) -> pa.Schema:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_schema(file)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"it is not a parquet file ({error}).", where=file) from error
+    return parquet.open_parquet(file).schema_arrow
 
 
 def _row_groups(file: Path, name: str) -> list[str]:
-    import pyarrow.parquet as pq
-
-    metadata: Any = pq.read_metadata(file)
+    metadata: Any = parquet.open_parquet(file).metadata
     sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
     largest = max(sizes, default=0)
     if largest <= VIEWER_ROW_GROUP_BYTES:
@@ -107,13 +100,11 @@ def _row_groups(file: Path, name: str) -> list[str]:
 
 def _refuse_unembedded(file: Path) -> None:
     """Refuse image columns whose bytes are missing: a path of this machine is no image."""
-    import pyarrow.parquet as pq
-
-    shard = pq.ParquetFile(file)
+    shard = parquet.open_parquet(file)
     columns = [field.name for field in shard.schema_arrow if _is_image(field.type)]
     if not columns or shard.metadata.num_rows == 0:
         return
-    sample = next(shard.iter_batches(batch_size=4, columns=columns))
+    sample = next(parquet.batches(shard, file, columns=columns)).slice(0, 4)
     for column in columns:
         for cell in sample.column(column).to_pylist():
             for image in cell if isinstance(cell, list) else [cell]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepsynth import durable
+from deepsynth import durable, parquet
 from deepsynth.errors import DataError, RequestError
 from deepsynth.home import data_folder
 from deepsynth.hub import cards
@@ -311,9 +311,7 @@ class _Fetch:
 def _entry(place: Path, wanted: Wanted, rows: int | None) -> dict[str, Any]:
     file = place / wanted.file.path
     if rows is None and file.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        rows = int(pq.read_metadata(file).num_rows)
+        rows = int(parquet.open_parquet(file).metadata.num_rows)
     return {
         "path": wanted.file.path,
         "split": wanted.split,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepsynth import parquet
 from deepsynth.hub.failure import Corrupt, classify
 from deepsynth.hub.remote import Remote, RemoteFile, RemoteState
 
@@ -71,7 +72,7 @@ def stream(remote: Remote, state: RemoteState, wanted: Wanted, target: Path) -> 
         try:
             with open_remote(remote, state, wanted.file.path, BLOCK_BYTES) as source:
                 shard = pq.ParquetFile(source, page_checksum_verification=True)
-                _copy(shard, wanted.take or 0, target)
+                _copy(shard, wanted.file.path, wanted.take or 0, target)
         except (pa.ArrowException, OSError) as error:
             # Arrow says what it cannot read with an OSError of no number; the network never does
             if classify(error).kind == "unknown" or isinstance(error, pa.ArrowException):
@@ -95,21 +96,22 @@ def _again_if_damaged(read: Callable[[], None]) -> None:
 
 def cut(source: Path, rows: int, target: Path) -> None:
     """Write the first `rows` rows of a local shard to `target`."""
-    import pyarrow.parquet as pq
+    shard = parquet.open_parquet(source)
+    with parquet.explained(source):
+        _copy(shard, source, rows, target)
 
-    _copy(pq.ParquetFile(source), rows, target)
 
-
-def _copy(shard: pq.ParquetFile, rows: int, target: Path) -> None:
+def _copy(shard: pq.ParquetFile, source: Path | str, rows: int, target: Path) -> None:
     import pyarrow.parquet as pq
 
     groups, covered = 0, 0
-    while covered < rows:
+    while covered < rows and groups < shard.num_row_groups:
         covered += shard.metadata.row_group(groups).num_rows
         groups += 1
     with pq.ParquetWriter(target, shard.schema_arrow, write_page_checksum=True) as writer:
         left = rows
         for number in range(groups):
-            group = shard.read_row_group(number)
+            pieces = parquet.pieces(shard, source, number)
+            group = parquet.together(pieces, source, shard.schema_arrow)
             writer.write_table(group.slice(0, min(left, group.num_rows)))
             left -= group.num_rows

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from deepsynth import durable
+from deepsynth import durable, images
 from deepsynth.errors import DataError
 from deepsynth.pages import card
 from deepsynth.pages.render.modes import mode_named
@@ -129,11 +129,10 @@ def _entry(folder: Path, name: str) -> dict[str, Any]:
 
 def _write_example(folder: Path, shard: Path) -> None:
     import pyarrow.parquet as pq
-    from PIL import Image
 
     with pq.ParquetFile(shard) as file:
-        images = next(file.iter_batches(batch_size=1, columns=["images"])).column(0)[0].as_py()
+        pages = next(file.iter_batches(batch_size=1, columns=["images"])).column(0)[0].as_py()
     stream = io.BytesIO()
     # Degraded pages are JPEG; the example is a PNG either way.
-    Image.open(io.BytesIO(images[0]["bytes"])).save(stream, "PNG", optimize=True)
+    images.decode(pages[0]["bytes"], shard).save(stream, "PNG", optimize=True)
     durable.write_bytes(folder / EXAMPLE, stream.getvalue())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepsynth import durable
+from deepsynth import durable, images, parquet
 from deepsynth.data.opening import open_corpus, short_name
 from deepsynth.errors import DataError, RequestError
 from deepsynth.pages.manifest import CHARACTERS_PER_TOKEN, MANIFEST
@@ -100,8 +100,6 @@ def preview(
 
 
 def _of_dataset(folder: Path, manifest: dict[str, Any], count: int) -> Iterator[_Shown]:
-    import pyarrow.parquet as pq
-
     shards = [entry for entry in manifest["files"] if entry["path"].endswith(".parquet")]
     rows = [(shard["path"], row) for shard in shards for row in range(shard["rows"])]
     rows = rows[: sum(s["rows"] for s in shards if s["split"] == shards[0]["split"])]
@@ -109,7 +107,7 @@ def _of_dataset(folder: Path, manifest: dict[str, Any], count: int) -> Iterator[
     for path, row in _evenly(rows, count):
         wanted.setdefault(path, []).append(row)
     for path, numbers in wanted.items():
-        with pq.ParquetFile(folder / path) as file:
+        with parquet.open_parquet(folder / path) as file:
             first = 0
             for group in range(file.num_row_groups):
                 last = first + file.metadata.row_group(group).num_rows
@@ -117,12 +115,12 @@ def _of_dataset(folder: Path, manifest: dict[str, Any], count: int) -> Iterator[
                 first = last
                 if not inside:
                     continue
-                for row in file.read_row_group(group).take(inside).to_pylist():
+                for row in parquet.read(file, path, groups=[group]).take(inside).to_pylist():
                     yield _Shown(
                         f"{row['original_split']} {row['original_index']}",
                         row["text"],
                         row["summary"],
-                        [image["bytes"] for image in row["images"]],
+                        [_bytes_of(image, path) for image in row["images"] or []],
                     )
 
 
@@ -173,10 +171,15 @@ def _contact_sheet(shown: list[_Shown]) -> bytes:
     return stream.getvalue()
 
 
-def _opened(page: bytes) -> Image.Image:
-    from PIL import Image
+def _bytes_of(image: Any, path: str) -> bytes:
+    data = image.get("bytes") if isinstance(image, dict) else None
+    if not isinstance(data, bytes):
+        raise DataError("a page is given by a path, without its bytes.", where=path)
+    return data
 
-    return Image.open(io.BytesIO(page)).convert("L")
+
+def _opened(page: bytes) -> Image.Image:
+    return images.decode(page, "a page of the dataset").convert("L")
 
 
 def _gallery(name: str, mode: Mode, shown: list[_Shown]) -> str:

@@ -109,7 +109,7 @@ def test_a_shard_cut_short_and_a_missing_split_are_named(tmp_path: Path) -> None
     write_shards(tmp_path, per_shard=4, shards=2)
     second = find_shards(tmp_path)["train"][1]
     second.write_bytes(second.read_bytes()[:-100])
-    with pytest.raises(DataError, match="no whole parquet file") as caught:
+    with pytest.raises(DataError, match="not a whole Parquet file") as caught:
         ShardRows([second])
     assert caught.value.where == str(second)
     with pytest.raises(DataError, match="no training split"):

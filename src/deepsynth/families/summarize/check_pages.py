@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from typing import Any
 
+from deepsynth import images
 from deepsynth.checks import Finding, Severity
 from deepsynth.errors import DataError
 from deepsynth.families.summarize.batches import IGNORED, PageCollator
@@ -24,8 +24,6 @@ def check_pages(samples: PageSamples, split: str) -> list[Finding]:
     Every page is looked at: PNG carries a checksum for each of its parts, which finds damage
     without decoding the picture.
     """
-    from PIL import Image
-
     missing: list[str] = []
     damaged: list[str] = []
     sizes: Counter[tuple[int, int]] = Counter()
@@ -41,9 +39,9 @@ def check_pages(samples: PageSamples, split: str) -> list[Finding]:
         for page in pages:
             sizes[page.size] += 1
             try:
-                with Image.open(io.BytesIO(page.data)) as image:
+                with images.opened(page.data, where) as image:
                     image.verify()
-            except (OSError, SyntaxError, ValueError):
+            except DataError:
                 damaged.append(where)
     findings: list[Finding] = []
     for code, places, what in (

@@ -17,10 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepsynth import images, parquet
 from deepsynth.errors import DataError
 
 SPLITS = ("train", "validation", "test")
 _KEPT_GROUPS = 8
+_AGAIN = "Delete it and generate again; only what is missing is made."
+_ALL = "Find all of them: deepsynth check; then generate those shards again."
 _SPLIT = re.compile(r"^(train|validation|valid|val|dev|test)(?=[-_.0-9]|$)")
 _NEEDED = ("images", "summary")
 
@@ -99,7 +102,9 @@ class ShardRows:
             file = _open(path)
             if name not in file.schema_arrow.names:
                 raise DataError(f"there is no column {name!r}.", where=path)
-            values += file.read(columns=[name]).column(name).to_pylist()
+            for batch in parquet.batches(file, path, columns=[name], hint=_AGAIN):
+                with parquet.explained(path, _AGAIN):
+                    values += batch.column(name).to_pylist()
         return [values[row] for row in self._rows]
 
     def _group(self, place: int) -> list[dict[str, Any]]:
@@ -111,15 +116,11 @@ class ShardRows:
             _, number, group = self._starts[place]
             if number not in self._opened:
                 self._opened[number] = _open(self.files[number])
-            try:
-                table = self._opened[number].read_row_group(group)
-            except (OSError, ValueError) as error:
-                raise DataError(
-                    f"the shard is damaged: {error}.",
-                    where=self.files[number],
-                    hint="Delete it and generate again; only what is missing is made.",
-                ) from None
-            self._groups[place] = table.to_pylist()
+            table = parquet.read(
+                self._opened[number], self.files[number], groups=[group], hint=_AGAIN
+            )
+            with parquet.explained(self.files[number], _AGAIN):
+                self._groups[place] = table.to_pylist()
             if len(self._groups) > _KEPT_GROUPS:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(place)
@@ -127,17 +128,7 @@ class ShardRows:
 
 
 def _open(path: Path) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        file = pq.ParquetFile(path, memory_map=True)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(
-            f"this is no whole parquet file: {str(error).splitlines()[0]}.",
-            where=path,
-            hint="Delete it and generate again; only what is missing is made.",
-        ) from None
+    file = parquet.open_parquet(path, _AGAIN)
     missing = [name for name in _NEEDED if name not in file.schema_arrow.names]
     if missing:
         raise DataError(
@@ -247,57 +238,46 @@ def decode_page(page: bytes, where: str | None = None) -> Any:
     Raises:
         DataError: The bytes are no complete image.
     """
-    from PIL import Image
-
-    try:
-        image = Image.open(io.BytesIO(page))
-        image.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(
-            f"a page is no readable image: {error}.",
-            where=where or f"page {hashlib.sha256(page).hexdigest()[:12]}",
-            hint="Find all of them: deepsynth check; then generate those shards again.",
-        ) from None
-    return image
+    return images.decode(page, where or f"page {hashlib.sha256(page).hexdigest()[:12]}", _ALL)
 
 
 def _images(row: Mapping[str, Any]) -> Sequence[Any]:
-    images = row.get("images")
-    if images is None and row.get("image") is not None:
+    pages = row.get("images")
+    if pages is None and row.get("image") is not None:
         return [row["image"]]
-    return images or []
+    return pages if isinstance(pages, list | tuple) else []
 
 
 def _page(image: Any, where: str) -> Page:
-    from PIL import Image
-
     data = _encoded(image, where)
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            size = opened.size
-    except (OSError, SyntaxError, ValueError):
-        raise DataError(
-            "a page is no readable image.",
-            where=where,
-            hint="Find all of them: deepsynth check; then generate those shards again.",
-        ) from None
+    with images.opened(data, where, _ALL) as opened:
+        size = opened.size
     return Page(hashlib.sha256(data).hexdigest(), size, data, where)
 
 
 def _encoded(image: Any, where: str) -> bytes:
-    """The bytes of a page given as bytes, dict of `datasets`, path, or PIL image."""
+    """The bytes of a page given as bytes, dict of `datasets`, `Path`, or PIL image.
+
+    Text is no page: a file of rows would choose which file of this machine is read.
+    """
     if isinstance(image, bytes):
         return image
     if isinstance(image, Mapping):
         if image.get("bytes"):
             return image["bytes"]
         image = image.get("path")
-    if isinstance(image, str | Path):
+    if isinstance(image, str):
+        raise DataError(
+            f"a page is given by a path, without its bytes: {image[:80]!r}.",
+            where=where,
+            hint="Put the image itself into the dataset: its bytes, or an image that was opened.",
+        )
+    if isinstance(image, Path):
         try:
             return Path(image).read_bytes()
         except OSError as error:
             raise DataError(f"a page cannot be read: {error.strerror}.", where=where) from None
-    if image is None:
+    if not hasattr(image, "save"):
         raise DataError("a page is missing.", where=where)
     stream = io.BytesIO()
     image.save(stream, format="PNG")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from deepsynth import durable
+from deepsynth import durable, parquet
 from deepsynth.errors import DataError, RequestError
 from deepsynth.families.summarize.job import Data
 from deepsynth.hub.load import at_revision
@@ -108,10 +108,8 @@ def is_pages(folder: Path) -> bool:
         return False
     if (folder / "manifest.json").is_file():
         return True
-    import pyarrow.parquet as pq
-
     first = next(iter(sorted(folder.rglob("*.parquet"))), None)
-    return first is not None and "images" in pq.read_schema(first).names
+    return first is not None and "images" in parquet.open_parquet(first).schema_arrow.names
 
 
 def _local(path: Path, data: Data) -> Source:

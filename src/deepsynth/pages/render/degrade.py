@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
+from deepsynth import images
+
 Array = np.ndarray[Any, Any]
 
 MAX_SKEW_DEGREES = 1.0
@@ -34,7 +36,7 @@ class Degrader:
 
     def degrade(self, pages: list[bytes], document: str) -> list[bytes]:
         """The pages as JPEG with defects; `document` names it, so that every page differs."""
-        clean = [np.asarray(Image.open(io.BytesIO(page)).convert("L")) for page in pages]
+        clean = [np.asarray(images.decode(page, document).convert("L")) for page in pages]
         return [
             self._page(page, clean[(number + 1) % len(clean)], f"{document}/{number}")
             for number, page in enumerate(clean)
