@@ -155,14 +155,14 @@ def _instead(error: UnknownOptionError) -> str | None:
 
 
 def _tell(message: str, code: int) -> int:
-    from rich.console import Console
+    from deepsynth.terminal.console import Console
 
     colour = "red" if code in (EXIT_FAILED, EXIT_REQUEST) else "yellow"
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True)
     head, _, rest = message.partition("\n")
-    console.print(head, style=colour, markup=False, soft_wrap=True)
+    console.print(head, style=colour, soft_wrap=True)
     if rest:
-        console.print(rest, markup=False, soft_wrap=True)
+        console.print(rest, soft_wrap=True)
     return code
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from deepsynth import durable
 from deepsynth.errors import RequestError
+from deepsynth.printing import say
 
 
 def data_folder() -> Path:
@@ -103,4 +104,4 @@ def _identity(path: Path) -> list[str]:
 @cache
 def _name(path: Path) -> None:
     """Once in a process: commands ask for the same settings several times."""
-    print(f"Settings of a folder are used: {path}", file=sys.stderr)
+    say(f"Settings of a folder are used: {path}", file=sys.stderr)

@@ -12,7 +12,7 @@ from tests.support.source import circles, graph
 SOURCE = Path(deepsynth.__file__).parent
 FLOORS = (
     ("__init__", "errors", "duration"),
-    ("durable", "registry", "parquet"),
+    ("durable", "registry", "parquet", "printing"),
     ("home",),
     ("storage",),
     ("job",),

@@ -4,9 +4,9 @@ import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from deepsynth.run.run import Run
+from deepsynth.terminal.console import Console
 from deepsynth.terminal.display import RunDisplay, read_new_lines
 from tests.support.toy import make_run, shell
 
@@ -19,7 +19,7 @@ def run(tmp_path: Path) -> Run:
 def shown(run: Run, *, terminal: bool = False, quiet: bool = False) -> str:
     """What a display says about a step from start to end."""
     out = io.StringIO()
-    console = Console(file=out, force_terminal=terminal, width=120, highlight=False)
+    console = Console(file=out, force_terminal=terminal, width=120)
     with RunDisplay(run, quiet=quiet, console=console) as display:
         run.event("step_started", step="first", index=0)
         display.tick()

@@ -28,6 +28,7 @@ from deepsynth.pages.generate import generate
 from deepsynth.pages.render.settings import PLAIN, PageSettings
 from deepsynth.pages.selection import Selection
 from deepsynth.pages.shards import ROWS_PER_SHARD
+from deepsynth.printing import say
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run, is_run
 from deepsynth.run.step import Plan, Resources, Step
@@ -104,7 +105,7 @@ def open_run(given: Mapping[str, Any], runs: Path = Path("runs")) -> Run:
     made = durable.sha256_value([request.model_dump(), digests])[:6]
     path = runs / f"generate-{short_name(names[0])}-{made}"
     if is_run(path):
-        return require_plan(Run.open(path), plan(request, files), tell=print)
+        return require_plan(Run.open(path), plan(request, files), tell=say)
     runs.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(request.model_dump(exclude_defaults=True), sort_keys=False)
     usual = settings_of(validate(Request, {"sources": ["all"]}, "generate", "generate"), {})
@@ -227,7 +228,7 @@ def _draw(run: Run) -> None:
             workers=cores,
             pages=pages,
         )
-        print(f"{name}: rows {start} to {end}, {result.pages} pages")
+        say(f"{name}: rows {start} to {end}, {result.pages} pages")
         target.parent.mkdir(parents=True, exist_ok=True)
         result.folder.rename(target)
 

@@ -32,6 +32,7 @@ from deepsynth.errors import (
     StepFailed,
     Stopped,
 )
+from deepsynth.printing import say
 from deepsynth.run import receipts
 from deepsynth.run.environments import SAFE, get_environment
 from deepsynth.run.run import COPIES, Run
@@ -297,7 +298,7 @@ def step_process(function: Callable[[Run], None]) -> NoReturn:
         signal.signal(number, raise_stopped)
     _watch_runner()
     if len(sys.argv) != 2:
-        print("usage: python -m MODULE RUN", file=sys.stderr)
+        say("usage: python -m MODULE RUN", file=sys.stderr)
         sys.exit(EXIT_REQUEST)
     run = Run(Path(sys.argv[1]))
     try:
@@ -305,7 +306,7 @@ def step_process(function: Callable[[Run], None]) -> NoReturn:
         function(run)
         code = 0
     except DeepSynthError as error:
-        print(error, file=sys.stderr)
+        say(error, file=sys.stderr)
         _tell(run, name, error)
         code = error.exit_code
     except Exception as error:
@@ -380,6 +381,6 @@ def main(argv: list[str] | None = None) -> int:
         run = Run.open(Path(path))
         execute(run, run.plan.step(name), int(index[0]) if index else 0, locks=locks)
     except DeepSynthError as error:
-        print(error, file=sys.stderr)
+        say(error, file=sys.stderr)
         return error.exit_code
     return 0

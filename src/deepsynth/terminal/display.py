@@ -7,7 +7,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -22,6 +21,7 @@ from rich.progress import (
 from deepsynth import durable
 from deepsynth.duration import duration
 from deepsynth.run.run import Run
+from deepsynth.terminal.console import Console
 
 LINE_SECONDS = 15.0
 """Without a terminal, progress is told this often."""
@@ -41,21 +41,21 @@ class RunDisplay:
         self._events = run.path / "events.jsonl"
         self._offset = self._events.stat().st_size if self._events.exists() else 0
         self._quiet = quiet
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or Console(stderr=True)
         self._tasks: dict[str, TaskID] = {}
         self._last_line = 0.0
         self._redone: set[str] = set()
         self._started: dict[str, tuple[float, int]] = {}
         self._progress = Progress(
             SpinnerColumn(finished_text="[green]✓[/]"),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
+            TextColumn("{task.fields[unit]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=self._console,
         )
         self._bars = self._console.is_terminal and not quiet
@@ -113,16 +113,15 @@ class RunDisplay:
             case "step_done":
                 self._console.print(f"{title}: done in {duration(event['seconds'])}")
             case "step_skipped":
-                self._console.print(f"[dim]{title}: done before[/]")
+                self._console.print(f"{title}: done before", style="dim")
             case "step_redone" if name not in self._redone:
                 self._redone.add(name)
                 why = f"{title} is done again: {event['why']}."
-                self._console.print(why, markup=False, soft_wrap=True)
+                self._console.print(why, soft_wrap=True)
             case "resumed":
                 self._console.print(f"{title}: goes on from update {event['update']}")
             case "note":
-                # Names of columns and labels may look like markup.
-                self._console.print(event["text"], style="dim", markup=False, soft_wrap=True)
+                self._console.print(event["text"], style="dim", soft_wrap=True)
             case _:
                 pass
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.text import Text
 
 from deepsynth.checks import Finding, Severity
 from deepsynth.checks.report import by_severity
+from deepsynth.terminal.console import Console
 
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "dim"}
 
 
 def print_findings(findings: list[Finding]) -> None:
     """Print findings on standard output, worst first, and count them."""
-    console = Console(highlight=False)
+    console = Console()
     for finding in by_severity(findings):
         label = finding.severity.name.lower()
         line = Text.assemble((f"{label:8}", _COLOURS[finding.severity]), f"{finding.where}: ")

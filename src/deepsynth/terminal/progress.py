@@ -6,17 +6,17 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from deepsynth.run.progress import Progress, Report, silent
+from deepsynth.terminal.console import Console
 
 
 @contextmanager
 def progress_shown(*, quiet: bool = False) -> Generator[Report]:
     """Show on standard error what the report is told inside the block."""
-    console = Console(file=sys.stderr, highlight=False, soft_wrap=True, markup=False)
+    console = Console(file=sys.stderr, soft_wrap=True)
     if quiet:
         yield silent
     elif console.is_terminal:

@@ -13,6 +13,7 @@ from typing import Any
 
 from deepsynth import durable, home, storage
 from deepsynth.errors import RunError
+from deepsynth.printing import say
 from deepsynth.run.run import Run, is_run
 from deepsynth.storage.stores import last_name
 
@@ -68,7 +69,7 @@ def keep(run: Run) -> None:
     known = _known(run)
     if known is None:
         if (run.path / FORMER_MARK).exists():
-            print(
+            say(
                 f"{run.path / FORMER_MARK} says where this run is kept. A folder is not believed "
                 "about that; to put it there, go on with --resume LOCATION.",
                 file=sys.stderr,

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from deepsynth.duration import duration
 from deepsynth.errors import DeepSynthError, RequestError, RunError
+from deepsynth.printing import say
 from deepsynth.run.run import Run
 from deepsynth.run.status import run_state
 from deepsynth.runners import runner_of
+from deepsynth.terminal.console import Console
 
 _COLOURS = {
     "done": "green",
@@ -50,19 +51,17 @@ def status(
     deepsynth status runs/tickets
     ```
     """
-    console = Console(highlight=False)
+    console = Console()
     if run is None:
         found = [Run(path.parent) for path in sorted(runs.glob("*/plan.json"))]
         if as_json:
-            print(json.dumps({r.path.name: run_state(r).state for r in found}, indent=2))
+            say(json.dumps({r.path.name: run_state(r).state for r in found}, indent=2))
         elif not found:
             said = f"There are no runs in {runs}. Make one: deepsynth run JOB"
-            console.print(said, soft_wrap=True, markup=False)
+            console.print(said, soft_wrap=True)
         for one in [] if as_json else found:
             state = run_state(one).state
-            console.print(
-                f"[{_COLOURS[state]}]{state:12}[/]{escape(str(one.path))}", soft_wrap=True
-            )
+            console.print(_state(state, 12) + str(one.path), soft_wrap=True)
         return 0
     opened = Run.open(run)
     problem: DeepSynthError | None = None
@@ -74,26 +73,25 @@ def status(
     state = run_state(opened)
     if as_json:
         steps = [vars(step) for step in state.steps]
-        print(json.dumps({"state": state.state, "steps": steps}, ensure_ascii=False, indent=2))
+        say(json.dumps({"state": state.state, "steps": steps}, ensure_ascii=False, indent=2))
         if problem is not None:
             raise problem
         return 0
-    where = escape(str(opened.path))
-    console.print(f"{where}: [{_COLOURS[state.state]}]{state.state}[/]", soft_wrap=True)
+    console.print(Text(f"{opened.path}: ") + _state(state.state), soft_wrap=True)
     for step in state.steps:
         detail = duration(step.seconds) if step.seconds else ""
         if step.progress and step.state == "running":
             p = step.progress
             detail += f", {p['done']} of {p['total']} {p['unit']} {p['note']}"
-        console.print(f"  [{_COLOURS[step.state]}]{step.state:12}[/]{step.title:38} {detail}")
+        console.print(Text("  ") + _state(step.state, 12) + f"{step.title:38} {detail}")
         if step.error:
-            console.print(f"    {step.error['what']}", soft_wrap=True, markup=False)
+            console.print(f"    {step.error['what']}", soft_wrap=True)
     for line in lines:
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     if problem is not None:
         raise problem
     if state.state in ("failed", "stopped", "interrupted"):
-        console.print(f"Go on: deepsynth run --resume {opened.path}", soft_wrap=True, markup=False)
+        console.print(f"Go on: deepsynth run --resume {opened.path}", soft_wrap=True)
     return 0
 
 
@@ -129,7 +127,7 @@ def logs(
             raise RunError("no step has printed anything yet.", where=run)
         step = printed[-1]
     for line in runner.logs(opened, step, follow=follow):
-        print(line, flush=follow)
+        say(line.replace("\r", "\n"), flush=follow)
     return 0
 
 
@@ -149,7 +147,7 @@ def stop(
     """
     opened = Run.open(run)
     runner_of(opened, on).stop(opened)
-    print(f"Stopped. Go on: deepsynth run --resume {opened.path}")
+    say(f"Stopped. Go on: deepsynth run --resume {opened.path}")
     return 0
 
 
@@ -173,7 +171,7 @@ def fetch(
     opened = Run.open(run)
     runner_of(opened, on).fetch(opened, everything=everything)
     state = run_state(opened).state
-    print(f"Fetched: {opened.path}" + f" (so far; it is {state})" * (state != "done"))
+    say(f"Fetched: {opened.path}" + f" (so far; it is {state})" * (state != "done"))
     return 0
 
 
@@ -207,7 +205,7 @@ def compare(
     ]
     shown = [key for key in figures[0] if all(key in found for found in figures)]
     if as_json:
-        print(
+        say(
             json.dumps(
                 {
                     str(run.path): {
@@ -224,14 +222,18 @@ def compare(
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for run in opened:
-        table.add_column(escape(run.path.name), justify="right", overflow="fold")
+        table.add_column(run.path.name, justify="right", overflow="fold")
     for key in shown:
-        table.add_row(escape(key), *(_number(found[key]) for found in figures))
+        table.add_row(key, *(_number(found[key]) for found in figures))
     table.add_section()
     for key in differing:
-        table.add_row(key, *(escape(str(values.get(key, ""))) for values in settings))
-    Console(highlight=False).print(table)
+        table.add_row(key, *(str(values.get(key, "")) for values in settings))
+    Console().print(table)
     return 0
+
+
+def _state(state: str, width: int = 0) -> Text:
+    return Text(f"{state:{width}}", style=_COLOURS[state])
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:

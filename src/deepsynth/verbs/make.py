@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ from cyclopts import Parameter
 
 from deepsynth.errors import RequestError
 from deepsynth.families import FAMILIES, family_of, get_family
+from deepsynth.printing import say
 from deepsynth.run.run import Run
 
 
@@ -52,8 +52,8 @@ def init(
         raise RequestError("this is a file, not a folder.", where=folder)
     copy = chosen.workspace or (lambda folder, _: _copy(chosen.template, folder))
     for path in copy(folder, name or []):
-        print(f"Wrote {path}")
-    print(f"Next: edit {folder / 'job.yaml'}, then deepsynth check {folder / 'job.yaml'}")
+        say(f"Wrote {path}")
+    say(f"Next: edit {folder / 'job.yaml'}, then deepsynth check {folder / 'job.yaml'}")
     return 0
 
 
@@ -106,5 +106,5 @@ def predict(
     family = family_of(opened)
     for answer in family.predict(opened, text or [], file):
         line = json.dumps(answer, ensure_ascii=False) if as_json else family.show(answer)
-        sys.stdout.write(line + "\n")
+        say(line)
     return 0

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 from pydantic import ConfigDict
-from rich.console import Console
 from rich.table import Table
 
 from deepsynth.data.opening import source_names
@@ -25,6 +24,7 @@ from deepsynth.pages.listing import list_datasets
 from deepsynth.pages.preview import preview as run_preview
 from deepsynth.pages.render.settings import PageSettings
 from deepsynth.runners import on_help
+from deepsynth.terminal.console import Console
 from deepsynth.terminal.progress import progress_shown
 from deepsynth.verbs.work import Work, work_on
 
@@ -219,7 +219,7 @@ def preview(
 def _console(stream: Any) -> Console:
     # In a pipe there is no width to fit: lines are left whole for the next program.
     width = None if stream.isatty() else 200
-    return Console(file=stream, highlight=False, soft_wrap=True, markup=False, width=width)
+    return Console(file=stream, soft_wrap=True, width=width)
 
 
 def _print_result(console: Console, result: GenerateResult) -> None:
@@ -268,7 +268,7 @@ def _publish(
             revision_date=revision_date,
             progress=show,
         )
-    console.print(f"published: {done.url}\ncommit {done.sha}", markup=False)
+    console.print(f"published: {done.url}\ncommit {done.sha}")
 
 
 def _print_list(output_dir: Path) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from deepsynth.families import family_of
 from deepsynth.run.run import Run
+from deepsynth.terminal.console import Console
 from deepsynth.terminal.progress import progress_shown
 
 
@@ -56,14 +56,14 @@ def publish(
             dry_run=dry_run,
             progress=show,
         )
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(soft_wrap=True)
     size = f"{done.sent_files} files, {done.sent_bytes / 1e6:.1f} MB"
     if done.dry_run:
-        console.print(f"would send {size} to {done.url}; nothing was changed", markup=False)
+        console.print(f"would send {size} to {done.url}; nothing was changed")
         return
     if done.new_commit:
-        console.print(f"published {size} over {done.transport}, verified", markup=False)
+        console.print(f"published {size} over {done.transport}, verified")
     else:
-        console.print("already published, verified", markup=False)
+        console.print("already published, verified")
     tagged = f" (tag {done.tag})" if done.tag else ""
-    console.print(f"{done.url}\ncommit {done.sha}{tagged}", markup=False)
+    console.print(f"{done.url}\ncommit {done.sha}{tagged}")

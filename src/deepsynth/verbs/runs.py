@@ -9,8 +9,6 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-
 from deepsynth.errors import RequestError, RunError
 from deepsynth.families import family_of, get_family, job_of, load_job
 from deepsynth.job.job import ResolvedJob, settings_of
@@ -21,6 +19,7 @@ from deepsynth.run.step import Plan
 from deepsynth.run.trust import require_plan
 from deepsynth.runners import runner_of
 from deepsynth.storage.stores import as_url
+from deepsynth.terminal.console import Console
 from deepsynth.verbs.locations import bring, remember
 
 
@@ -70,7 +69,7 @@ def open_planned(path: Path) -> Run:
         RunError: There is no run there, or its steps are others.
     """
     run = Run.open(path)
-    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    console = Console(stderr=True, soft_wrap=True)
     elsewhere = not runner_of(run).here
     return require_plan(run, _plan_of(run), tell=console.print, elsewhere=elsewhere)
 

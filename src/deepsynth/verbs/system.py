@@ -12,6 +12,7 @@ from deepsynth import families, runners
 from deepsynth.checks import Severity, worst
 from deepsynth.errors import RequestError
 from deepsynth.home import confirm
+from deepsynth.printing import say
 from deepsynth.runners import on_help
 from deepsynth.terminal.findings import print_findings
 
@@ -43,7 +44,7 @@ def doctor(
     else:
         findings = list(runners.get_runner(on).doctor())
     if as_json:
-        print(json.dumps([finding.as_dict() for finding in findings], ensure_ascii=False, indent=2))
+        say(json.dumps([finding.as_dict() for finding in findings], ensure_ascii=False, indent=2))
     else:
         print_findings(findings)
     return 1 if worst(findings) is Severity.ERROR else 0
@@ -76,7 +77,7 @@ def setup(
     known = families.environments()
     if on is not None:
         lock = known[environment].lock if environment in known else None
-        print(runners.get_runner(on).setup(environment, lock, offline=offline))
+        say(runners.get_runner(on).setup(environment, lock, offline=offline))
         return 0
     if environment not in known:
         raise RequestError(
@@ -85,7 +86,7 @@ def setup(
             hint=f"deepsynth setup {' or '.join(known)}, or deepsynth setup --on SITE",
         )
     kept = known[environment]
-    print(f"{kept.title} is ready: {kept.setup().python}")
+    say(f"{kept.title} is ready: {kept.setup().python}")
     return 0
 
 
@@ -102,5 +103,5 @@ def trust(file: Annotated[Path, Parameter(help="A settings file, such as sites.y
     ```
     """
     confirm(file)
-    print(f"{file} is used from now on, as it is now.")
+    say(f"{file} is used from now on, as it is now.")
     return 0

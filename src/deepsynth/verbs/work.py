@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from deepsynth.checks import Finding, Severity, worst
 from deepsynth.checks.report import by_severity, measured_findings, read_findings
@@ -25,10 +24,12 @@ from deepsynth.errors import (
     StepFailed,
 )
 from deepsynth.families import family_of
+from deepsynth.printing import say
 from deepsynth.run.execution import raise_stopped
 from deepsynth.run.run import Run, is_run
 from deepsynth.runners import Runner, get_runner, on_help, runner_of
 from deepsynth.storage.stores import as_url
+from deepsynth.terminal.console import Console
 from deepsynth.terminal.display import RunDisplay
 from deepsynth.terminal.findings import print_findings
 from deepsynth.verbs.locations import bring, keep
@@ -117,14 +118,14 @@ def run(
         begun = open_planned(bring(location) if location else resume)
         if not dry_run:
             return work_on(begun, None, work)
-        print(runner_of(begun, work.on).dry_run(begun, begun.plan.steps))
+        say(runner_of(begun, work.on).dry_run(begun, begun.plan.steps))
         return 0
     if job is None:
         raise RequestError("no job is given.", hint="deepsynth run JOB, or --resume RUN")
     if not dry_run:
         return work_until(None, job, overrides, work)
     with planned(job, overrides, name=work.name) as shown:
-        print(runner_of(shown, work.on, job.parent).dry_run(shown, shown.plan.steps))
+        say(runner_of(shown, work.on, job.parent).dry_run(shown, shown.plan.steps))
     return 0
 
 
@@ -183,7 +184,7 @@ def check(
         with planned(target, overrides, learn=learn) as made:
             findings = _check(made, here, quiet=here.quiet or as_json)
     if as_json:
-        print(json.dumps([finding.as_dict() for finding in findings], ensure_ascii=False, indent=2))
+        say(json.dumps([finding.as_dict() for finding in findings], ensure_ascii=False, indent=2))
     else:
         print_findings(findings)
     return 1 if worst(findings) is Severity.ERROR else 0
@@ -279,12 +280,12 @@ def _do(run: Run, last: str | None, runner: Runner, *, quiet: bool) -> None:
 
 
 def _print_result(run: Run) -> None:
-    console = Console(highlight=False, file=sys.stdout)
+    console = Console(file=sys.stdout)
     final = run.final_metrics()
     if final is not None and run.family:
         for line in family_of(run).headline(final):
-            console.print(line, markup=False)
+            console.print(line)
     report = run.path / "report.html"
-    console.print(f"Run: {run.path}", soft_wrap=True, markup=False)
+    console.print(f"Run: {run.path}", soft_wrap=True)
     if report.exists():
-        console.print(f"Report: {report}", soft_wrap=True, markup=False)
+        console.print(f"Report: {report}", soft_wrap=True)

@@ -25,6 +25,7 @@ from deepsynth.families.htr.job import HtrJob
 from deepsynth.families.htr.kraken.model_file import read_model
 from deepsynth.families.htr.prepared import base_model, ground_truth_folder, htr_job
 from deepsynth.families.htr.reading import Reading
+from deepsynth.printing import say
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
 
@@ -49,7 +50,7 @@ def main(run: Run) -> None:
     write_findings(run.path / "checks", findings)
     durable.write_json(run.path / "checks" / "ground_truth.json", result.as_dict())
     for finding in findings:
-        print(f"{finding.severity.name.lower()}: {finding.where}: {finding.what}. {finding.fix}")
+        say(f"{finding.severity.name.lower()}: {finding.where}: {finding.what}. {finding.fix}")
     refuse_errors(findings)
     shares = {name: pages for name, pages in result.shares.items() if pages}
     used = {name: result.usable[name] for pages in shares.values() for name in pages}

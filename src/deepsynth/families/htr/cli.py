@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from deepsynth.printing import say
+
 
 def repair(
     folder: Annotated[Path, Parameter(help="Ground truth: ALTO or PAGE files and images.")],
@@ -34,11 +36,11 @@ def repair(
 
     report = mend(folder, copy, form=form, drop_unusable=drop_unusable)
     for what, count in report.counts().most_common():
-        print(f"{count:6} {what}")
+        say(f"{count:6} {what}")
     for name, why in report.left_out.items():
-        print(f"Left out {name}: {why}")
-    print(f"{report.copied} files copied; every change is in {copy / REPORT}")
-    print(f"Next: deepsynth check with data.ground_truth={copy}")
+        say(f"Left out {name}: {why}")
+    say(f"{report.copied} files copied; every change is in {copy / REPORT}")
+    say(f"Next: deepsynth check with data.ground_truth={copy}")
     return 0
 
 
@@ -68,7 +70,7 @@ def transcribe(
     from deepsynth.families.htr.predict import transcribe as read
 
     def progress(done: int, total: int, name: str) -> None:
-        print(f"{done}/{total} {name}", file=sys.stderr, flush=True)
+        say(f"{done}/{total} {name}", file=sys.stderr, flush=True)
 
     written = read(
         images,
@@ -81,7 +83,7 @@ def transcribe(
         progress=progress,
     )
     for path in written:
-        print(path)
+        say(path)
     return 0
 
 
@@ -103,6 +105,6 @@ def card(
 
     about = About(name, author, license, language, script, datasets=dataset or ())
     archive = write_archive(Run.open(run), about, output)
-    print(f"{archive.with_suffix('.md')}\n{archive}")
-    print("Next: upload the archive to Zenodo, or `ketos publish` with the card and the model.")
+    say(f"{archive.with_suffix('.md')}\n{archive}")
+    say("Next: upload the archive to Zenodo, or `ketos publish` with the card and the model.")
     return 0

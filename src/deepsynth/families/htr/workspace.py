@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deepsynth.errors import RequestError
+from deepsynth.printing import say
 
 ENGLISH = {
     "ground_truth": "ground_truth",
@@ -56,7 +57,7 @@ def workspace(folder: Path, names: Sequence[str]) -> list[Path]:
     chosen = chosen_names(folder, names)
     job = folder / "job.yaml"
     for name in misnamed(folder / chosen["models"]):
-        print(f"{name} does not follow corpus_type_vN, such as odalricus_transcription_v1")
+        say(f"{name} does not follow corpus_type_vN, such as odalricus_transcription_v1")
     if job.exists():
         raise RequestError(
             "this exists already and is left as it is.",

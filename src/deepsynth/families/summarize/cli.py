@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from deepsynth.duration import duration
 from deepsynth.errors import RequestError
+from deepsynth.printing import say
 
 if TYPE_CHECKING:
     from deepsynth.families.summarize.probe import Speed
@@ -45,7 +46,7 @@ def presets(
     else:
         shown = recommended(samples, model, None if model is None else _timed(model, samples))
     if as_json:
-        print(json.dumps(shown, ensure_ascii=False, indent=2))
+        say(json.dumps(shown, ensure_ascii=False, indent=2))
     elif samples is None:
         _print_presets(shown)
     else:
@@ -56,13 +57,14 @@ def presets(
 def _timed(model: str, samples: int) -> Speed:
     from deepsynth.families.summarize.probe import measure_speed
 
-    print(f"Trying {model} on a few pages ...", file=sys.stderr, flush=True)
+    say(f"Trying {model} on a few pages ...", file=sys.stderr, flush=True)
     return measure_speed(model, samples)
 
 
 def _print_presets(shown: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from deepsynth.terminal.console import Console
 
     table = Table("preset", "rank / alpha", "dropout", "router", "expert rank", "suits", box=None)
     for preset in shown:
@@ -74,19 +76,19 @@ def _print_presets(shown: list[dict[str, Any]]) -> None:
             str(preset["expert_rank"]),
             preset["suits"],
         )
-    Console(highlight=False).print(table)
+    Console().print(table)
 
 
 def _print_recommended(shown: dict[str, Any]) -> None:
-    from rich.console import Console
+    from deepsynth.terminal.console import Console
 
-    console = Console(highlight=False)
+    console = Console()
     console.print(f"{shown['samples']} samples: preset {shown['preset']}")
     for entry in shown["settings"]:
         value = entry["value"]
         value = ", ".join(value) if isinstance(value, list) else value
-        console.print(f"  {entry['key']}: {value}", markup=False, soft_wrap=True)
-        console.print(f"      {entry['why']}", style="dim", markup=False, soft_wrap=True)
+        console.print(f"  {entry['key']}: {value}", soft_wrap=True)
+        console.print(f"      {entry['why']}", style="dim", soft_wrap=True)
     console.print(f"{shown['updates']} updates, {shown['per_epoch']} an epoch")
     if shown["minutes"] is not None:
         took = duration(60 * shown["minutes"])

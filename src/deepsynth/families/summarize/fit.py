@@ -23,6 +23,7 @@ from deepsynth.families.summarize.job import TrainerConfig
 from deepsynth.families.summarize.samples import PageSamples
 from deepsynth.families.summarize.session import open_session
 from deepsynth.families.summarize.trainer import make_trainer, training_figures
+from deepsynth.printing import say
 from deepsynth.training.callbacks import MarkWhole
 from deepsynth.training.checkpoints import last_complete
 from deepsynth.training.fitting import fit
@@ -79,7 +80,7 @@ class VlmTraining:
             held_out = PageSamples(eval_dataset, "eval_dataset", self.config.max_val_samples)
         start = _claim(folder, self.config, train, resume=resume)
         more = () if held_out is None else (held_out,)
-        session = open_session(self.config, train, folder / "base", say=print, more=more)
+        session = open_session(self.config, train, folder / "base", say=say, more=more)
         trainer = make_trainer(session, train, held_out, folder)
         trainer.add_callback(MarkWhole())
         if session.config.patience and held_out is not None:

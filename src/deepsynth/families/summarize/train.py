@@ -16,6 +16,7 @@ from deepsynth.families.summarize.job import SummarizeJob
 from deepsynth.families.summarize.prepared import pages_drawn, read_samples, start_config
 from deepsynth.families.summarize.session import open_session
 from deepsynth.families.summarize.trainer import make_trainer, training_figures
+from deepsynth.printing import say
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
 from deepsynth.training.callbacks import StopSwitch
@@ -94,7 +95,7 @@ def main(run: Run) -> None:
 
 def _teller(run: Run) -> Callable[[str], None]:
     def tell(line: str) -> None:
-        print(line)
+        say(line)
         run.event("note", step="train", text=line)
 
     return tell

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deepsynth import storage
 from deepsynth.errors import DeepSynthError
+from deepsynth.printing import say
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
 
@@ -40,13 +41,13 @@ class Checkpoints:
                 return
             storage.fetch(self._url, fetched)
         except DeepSynthError as error:
-            print(f"The step begins anew, its checkpoint is not usable: {error}", flush=True)
+            say(f"The step begins anew, its checkpoint is not usable: {error}", flush=True)
             return
         shutil.rmtree(self._folder, ignore_errors=True)
         shutil.copytree(fetched, self._run.path, dirs_exist_ok=True)
         shutil.rmtree(fetched)
         self._saved = self._state()
-        print("Going on from a checkpoint in the store.", flush=True)
+        say("Going on from a checkpoint in the store.", flush=True)
 
     def is_due(self) -> bool:
         """Whether it is time for a copy."""
@@ -75,7 +76,7 @@ class Checkpoints:
                 storage.remove(before)
             self._saved = state
         except (DeepSynthError, OSError) as error:
-            print(f"The checkpoint could not be put into the store: {error}", flush=True)
+            say(f"The checkpoint could not be put into the store: {error}", flush=True)
         finally:
             shutil.rmtree(copy, ignore_errors=True)
             self._next = time.monotonic() + self._seconds
@@ -86,7 +87,7 @@ class Checkpoints:
             if publication := storage.read_publication(self._url):
                 storage.remove(publication)
         except DeepSynthError as error:
-            print(f"The checkpoint in the store could not be removed: {error}", flush=True)
+            say(f"The checkpoint in the store could not be removed: {error}", flush=True)
 
     def _files(self) -> list[Path]:
         """The checkpoints, the key they belong to, and the curve so far."""

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from deepsynth.printing import say
 from deepsynth.terminal.verb import Planned
 
 flyte = App(name="flyte", help="Run jobs as tasks on a Flyte cluster.")
@@ -37,5 +38,5 @@ def deploy(
 
     with planned(job, overrides) as run:
         for line in deploy_run(run, dry_run=dry_run):
-            print(line)
+            say(line)
     return 0

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from deepsynth import durable
 from deepsynth.errors import RunError
+from deepsynth.printing import say
 from deepsynth.run.execution import GRACE_SECONDS, LIFELINE, LOCKS, lifeline, step_error
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
@@ -134,8 +135,7 @@ class _Tail:
     def show(self) -> None:
         events, log = (self._news(path) for path in (self.run.path / "events.jsonl", self.log))
         if WATCH.run is None:
-            sys.stdout.write(log.decode(errors="replace"))
-            sys.stdout.flush()
+            say(log.decode(errors="replace"), end="", flush=True)
             return
         for path, news in (("events.jsonl", events), (f"logs/{self.step}.log", log)):
             if news:

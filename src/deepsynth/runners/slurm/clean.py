@@ -17,6 +17,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from deepsynth.errors import RunError
+from deepsynth.printing import say
 from deepsynth.run.run import Run, is_run
 from deepsynth.runners.slurm.connection import Connection
 from deepsynth.runners.slurm.journey import read_record
@@ -61,16 +62,16 @@ def clean(
     site = runner.site
     for path in run:
         freed = clean_run(runner, Run.open(path)) / 1e6
-        print(f"{path}: fetched and verified; {freed:.1f} MB freed there.")
+        say(f"{path}: fetched and verified; {freed:.1f} MB freed there.")
     kept = list_site(site, sorted(runs.glob("*")))
     if sources:
         delete_sources(site, kept)
         kept = [one for one in kept if not one.name.startswith("sources/")]
     for one in kept:
         belongs = f"  {one.run}" if one.run else f"  {one.holds}" * one.name.startswith("sources/")
-        print(f"{one.bytes / 1e6:10.1f} MB  {one.age / 86400:5.1f} days  {one.name}{belongs}")
+        say(f"{one.bytes / 1e6:10.1f} MB  {one.age / 86400:5.1f} days  {one.name}{belongs}")
     total = sum(one.bytes for one in kept)
-    print(f"{total / 1e6:10.1f} MB in all, in {site.workspace}")
+    say(f"{total / 1e6:10.1f} MB in all, in {site.workspace}")
     return 0
 
 

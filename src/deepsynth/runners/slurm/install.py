@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote, urlparse
 
 from deepsynth import DISTRIBUTION, durable
 from deepsynth.errors import DeepSynthError, RequestError, install_extra
+from deepsynth.printing import say
 from deepsynth.runners.slurm.connection import Connection, RemoteError, last_lines
 from deepsynth.runners.slurm.script import shell_path
 from deepsynth.runners.slurm.site import Site, SiteEnvironment
@@ -54,7 +55,7 @@ def install(
     name: str = "this",
     lock: Path | None = None,
     offline: bool = False,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = say,
 ) -> str:
     """Build the environment `name` at a site; one that is there already with the same pins stays.
 

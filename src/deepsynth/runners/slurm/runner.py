@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepsynth.errors import DeepSynthError, RequestError, RunError, Stopped
+from deepsynth.printing import say
 from deepsynth.run.environments import get_environment
 from deepsynth.run.execution import execute, told_error
 from deepsynth.run.run import Run
@@ -50,7 +51,7 @@ STOP_SECONDS = 150
 
 def tell(line: str) -> None:
     """Say one line to whoever watches this process."""
-    print(line, file=sys.stderr, flush=True)
+    say(line, file=sys.stderr, flush=True)
 
 
 class SlurmRunner(Runner):

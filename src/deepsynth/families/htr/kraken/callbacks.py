@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from deepsynth.printing import say
 from deepsynth.run.run import Run
 from deepsynth.training.divergence import diverged
 
@@ -66,7 +67,7 @@ class Curve(Callback):
         values["epoch"] = trainer.current_epoch + 1
         values["seconds"] = round(time.monotonic() - self._started, 1)
         self._run.metric(self._curve, trainer.global_step, values)
-        print(" ".join(f"{name}={value:.4g}" for name, value in values.items()), flush=True)
+        say(" ".join(f"{name}={value:.4g}" for name, value in values.items()), flush=True)
 
 
 class ChannelsLast(Callback):

@@ -26,6 +26,7 @@ from deepsynth.families.htr.prepared import (
     htr_job,
     read_manifest,
 )
+from deepsynth.printing import say
 from deepsynth.run.environments import site
 from deepsynth.run.run import Run
 
@@ -196,7 +197,7 @@ def find_dialect(job: HtrJob) -> Dialect:
 
 def _run(run: Run, argv: list[str]) -> list[str]:
     """Run ketos to its end, write the curve from its log, and return the last lines it said."""
-    print("+", " ".join(argv), flush=True)
+    say("+", " ".join(argv), flush=True)
     tail: list[str] = []
     epoch = 0
     with subprocess.Popen(
@@ -210,7 +211,7 @@ def _run(run: Run, argv: list[str]) -> list[str]:
     ) as child:
         try:
             for line in child.stdout or ():
-                print(line, end="", flush=True)
+                say(line, end="", flush=True)
                 tail = [*tail, line.rstrip()][-_TAIL:]
                 values = read_log_line(line)
                 if values:
