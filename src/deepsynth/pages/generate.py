@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 
-from deepsynth import durable
+from deepsynth import durable, processors
 from deepsynth.checks import Finding
 from deepsynth.data.corpus import Corpus
 from deepsynth.data.opening import open_corpus, short_name, source_names
@@ -170,7 +169,7 @@ def generate(
                     corpus.name,
                     output_dir / corpus.name,
                     findings=tuple(settings.findings()),
-                    estimate=estimate(corpus, shards, settings, workers or _cores()),
+                    estimate=estimate(corpus, shards, settings, workers or processors.available()),
                 )
             )
             continue
@@ -179,7 +178,7 @@ def generate(
             settings,
             selection,
             output_dir,
-            workers or _cores(),
+            workers or processors.available(),
             private,
             revision_date,
             progress,
@@ -343,7 +342,3 @@ def _alone_in(folder: Path) -> Generator[None]:
                 f"cannot be written to: {error.strerror}", where=folder, hint="Give --output-dir."
             ) from error
         yield
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -51,7 +51,13 @@ class Resources(Section):
 
     cpus: int = Field(default=1, ge=1, description="Processor cores.")
     memory_gb: float = Field(default=4.0, gt=0, description="Memory in GB (10^9 bytes).")
-    gpus: int = Field(default=0, ge=0, description="Accelerators; 0 means the step runs on a CPU.")
+    core_gb: float = Field(
+        default=0.0, ge=0, description="Memory each core more than `cpus` takes, in GB."
+    )
+    gpus: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="Accelerators; 0: it runs on a CPU; auto: one, where the place offers any.",
+    )
     minutes: int = Field(default=60, ge=1, description="Time limit in minutes.")
 
 

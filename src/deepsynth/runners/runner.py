@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -64,6 +64,10 @@ class Runner(ABC):
             run: The run.
             everything: Also what only later steps read, such as compiled data.
         """
+
+    def demands(self, steps: Sequence[Step]) -> Iterable[Finding]:
+        """What the steps of a plan would ask of this place; contacts nobody."""
+        return []
 
     def doctor(self) -> Iterable[Finding]:
         """What `deepsynth doctor --on` says of this place; may take a minute."""

@@ -163,6 +163,9 @@ def check(
     as_json: Annotated[
         bool, Parameter(name="--json", help="Print the findings as JSON.", negative=())
     ] = False,
+    on: Annotated[
+        str | None, Parameter(help="Also say what the run would ask of this place.")
+    ] = None,
     here: Here = _HERE,
 ) -> int:
     """Look for what would go wrong, without a GPU and before anything expensive runs.
@@ -177,12 +180,13 @@ def check(
     ```
     """
     _stay_here(here, None)
+    place = get_runner(on, target.parent) if on else None
     if is_run(target):
         refuse_overrides(target, overrides)
-        findings = _check(open_planned(target), here, quiet=here.quiet or as_json)
+        findings = _check(open_planned(target), here, place, quiet=here.quiet or as_json)
     else:
         with planned(target, overrides, learn=learn) as made:
-            findings = _check(made, here, quiet=here.quiet or as_json)
+            findings = _check(made, here, place, quiet=here.quiet or as_json)
     if as_json:
         say(json.dumps([finding.as_dict() for finding in findings], ensure_ascii=False, indent=2))
     else:
@@ -250,7 +254,7 @@ def _stay_here(here: Here, on: str | None) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def _check(run: Run, here: Here, *, quiet: bool) -> list[Finding]:
+def _check(run: Run, here: Here, place: Runner | None, *, quiet: bool) -> list[Finding]:
     try:
         runner = get_runner()
         runner.warm = not here.cold
@@ -260,7 +264,8 @@ def _check(run: Run, here: Here, *, quiet: bool) -> list[Finding]:
         findings = read_findings(run.path / "checks")
         if worst(findings) is not Severity.ERROR:
             raise
-    return by_severity([*read_findings(run.path / "checks"), *measured_findings(run, "check")])
+    found = [*read_findings(run.path / "checks"), *measured_findings(run, "check")]
+    return by_severity([*found, *(place.demands(run.plan.steps) if place else [])])
 
 
 def _do(run: Run, last: str | None, runner: Runner, *, quiet: bool) -> None:

@@ -75,7 +75,8 @@ def test_a_task_gets_what_the_job_and_the_settings_say(
 ) -> None:
     (flyte_home / OWN).write_text(SETTINGS)
     gpus = {"cpus": 2, "memory_gb": 8, "gpus": 1, "minutes": 30}
-    run = make_run("run", step("train"), step("other", resources=gpus), step("plain"))
+    auto = step("auto", resources=gpus | {"gpus": "auto"})
+    run = make_run("run", step("train"), step("other", resources=gpus), step("plain"), auto)
     module = load_workflow(write_workflow(run, run.plan.steps, load_settings(), "s3://b/c"))
     train, other, plain = module.train_step, module.other_step, module.plain_step
     assert (train.retries.count, train.timeout.total_seconds()) == (3, 5400)
@@ -84,6 +85,9 @@ def test_a_task_gets_what_the_job_and_the_settings_say(
     assert module.other_env.resources.gpu == "T4:1"
     assert (other.retries.count, other.timeout.total_seconds()) == (1, 1800)
     assert module.plain_env.resources.gpu is None
+    assert module.auto_env.resources.gpu == "T4:1"
+    assert module.auto_env.env_vars["DEEPSYNTH_GPUS"] == "asked T4:1"
+    assert load_settings().model_copy(update={"gpu": None}).needs(auto).gpu is None
     assert plain.image.uri == "ghcr.io/team/deepsynth:cpu"
 
 

@@ -42,6 +42,8 @@ def test_a_family_is_trained_where_deepsynth_is_installed(
     assert "hpc-login" in (run.path / "steps" / last / "receipt.json").read_text()
     assert any((run.path / "model").iterdir())
     if last == "evaluate":
+        notes = [e["text"] for e in run.events() if e["kind"] == "note"]
+        assert any("gpu:1 was asked for" in text for text in notes), "the fake GPU is none"
         final = run.final_metrics()
         assert final
         assert get_family(name).headline(final)

@@ -119,6 +119,12 @@ def test_a_step_without_accelerator_asks_for_none() -> None:
     assert "--constraint" not in text
 
 
+def test_memory_is_asked_for_the_cores_that_are(tmp_path: Path) -> None:
+    step = TRAIN.model_copy(update={"resources": Resources(cpus=4, memory_gb=4, core_gb=0.1)})
+    assert "--mem=3814M" in batch_script(step, Site(), "run-1")
+    assert "--mem=9536M" in batch_script(step, Site(cpus=64), "run-1")
+
+
 @pytest.mark.parametrize("site", VARIANTS.values(), ids=VARIANTS)
 @pytest.mark.parametrize("array", [1, 24])
 def test_shellcheck_has_nothing_to_say(site: Site, array: int, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from deepsynth.job.job import Job, LocalPath
 from deepsynth.job.settings import UNSAID, Alias, Section
+from deepsynth.training.device import Gpus
 from deepsynth.training.settings import TrainerSettings
 
 
@@ -169,6 +170,10 @@ class ClassifyJob(Job):
     train: Train = Field(default_factory=lambda: Train.model_validate({}))
     check: Check = Field(default_factory=Check)
     evaluation: Evaluation = Field(default_factory=Evaluation)
+    gpus: Gpus = Field(
+        default="auto",
+        description="GPUs a computing centre is asked for; auto: one, where the site offers any.",
+    )
 
     @property
     def is_scratch(self) -> bool:

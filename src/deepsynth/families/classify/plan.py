@@ -58,7 +58,7 @@ def plan(resolved: ResolvedJob) -> Plan:
     model = {} if is_place(job.model) else {"model": job.model, "revision": job.revision}
     sources = {"model": job.model} if is_place(job.model) else {}
     shared = {"seed": job.seed, **model, "tokens": values["tokens"], "train": values["train"]}
-    training = Resources(cpus=2, memory_gb=8, minutes=240)
+    training = Resources(cpus=2, memory_gb=8, minutes=240, gpus=job.gpus)
     warm = [*_MODEL, *([_SCRATCH] if job.is_scratch else [])]
     return Plan(
         steps=[

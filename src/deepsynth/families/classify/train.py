@@ -43,6 +43,7 @@ from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
 from deepsynth.training.arguments import trainer_arguments
 from deepsynth.training.callbacks import StopSwitch
+from deepsynth.training.device import tell_device
 from deepsynth.training.fitting import fit_in_run, keep_curve
 from deepsynth.training.sampling import EpochSampler
 
@@ -155,6 +156,7 @@ def main(run: Run) -> None:
     # The run shows its own progress; the library's bars and advice would fill the log.
     disable_progress_bar()
     set_verbosity_error()
+    tell_device(run, gpu=torch.cuda.is_available())
     job = run.job(ClassifyJob)
     switch = StopSwitch().install()
     labels = read_labels(run)

@@ -22,7 +22,12 @@ from typing import Any
 from deepsynth import durable
 from deepsynth.families.htr import scores
 from deepsynth.families.htr.job import HtrJob
-from deepsynth.families.htr.kraken.recognise import load_recogniser, read_compiled, set_threads
+from deepsynth.families.htr.kraken.recognise import (
+    load_recogniser,
+    read_compiled,
+    reading_device,
+    set_threads,
+)
 from deepsynth.families.htr.lines.compile import CompiledLine, read_lines
 from deepsynth.families.htr.prepared import (
     Manifest,
@@ -65,7 +70,12 @@ def _evaluate_segmentation(run: Run) -> None:
         "measured_on": on,
         "pages": len(names),
         "baseline_tolerance_px": only.baseline_tolerance,
-        **score(best_model(run.path / "model"), pages, only.baseline_tolerance),
+        **score(
+            best_model(run.path / "model"),
+            pages,
+            only.baseline_tolerance,
+            reading_device(job.train.device),
+        ),
         "training": durable.read_json(run.path / "training" / "summary.json"),
     }
     folder = run.path / "evaluation"
@@ -127,6 +137,7 @@ def _read(
         load_recogniser(weights),
         arrow,
         pad=job.train.pad,
+        device=reading_device(job.train.device),
         progress=lambda done, total: run.progress("evaluate", done, total, "lines", weights.name),
     )
     form = manifest.normalization

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from deepsynth.job.job import Job, LocalPath
 from deepsynth.job.settings import Alias, Section
+from deepsynth.training.device import Gpus
 from deepsynth.training.settings import TrainingSettings
 
 
@@ -215,6 +216,11 @@ class HtrJob(Job):
     )
     evaluation: Evaluation = Field(default_factory=lambda: Evaluation.model_validate({}))
     kraken: Kraken = Field(default_factory=lambda: Kraken.model_validate({}))
+    gpus: Gpus = Field(
+        "auto",
+        description="GPUs a computing centre is asked for; auto: one, where the site offers any, "
+        "and train.device may use it.",
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> HtrJob:

@@ -6,9 +6,9 @@ Writes `data/`: one Arrow file a split (for segmentation the lists of pages alon
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 
+from deepsynth import processors
 from deepsynth.families.htr.ground_truth.alphabet import normalize
 from deepsynth.families.htr.job import HtrJob
 from deepsynth.families.htr.kraken.ketos_training import write_lists
@@ -49,7 +49,7 @@ def main(run: Run) -> None:
             root=source,
             colour=_channels(run, job) == 3,
             allow_lost=job.data.allow_lost,
-            workers=os.cpu_count() or 1,
+            workers=processors.available(),
             progress=lambda count, _, before=before: run.progress(
                 "prepare", before + count, len(reading.pages), "pages"
             ),

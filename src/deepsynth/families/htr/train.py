@@ -24,6 +24,7 @@ from deepsynth.families.htr.prepared import (
 from deepsynth.families.htr.reading import read_reading
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
+from deepsynth.training.device import tell_device
 
 if TYPE_CHECKING:
     from deepsynth.families.htr.kraken.training import Setup
@@ -41,8 +42,11 @@ def main(run: Run) -> None:
 
 
 def _train(run: Run, index: int) -> None:
+    import torch
+
     from deepsynth.families.htr.kraken.training import train
 
+    tell_device(run, gpu=torch.cuda.is_available())
     job = htr_job(run)
     base = base_model(run, "train")
     if base:

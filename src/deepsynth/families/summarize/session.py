@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepsynth import durable
+from deepsynth import durable, processors
 from deepsynth.errors import DataError, JobError, ModelError
 from deepsynth.families.summarize.batches import PageCollator, bytes_fit
 from deepsynth.families.summarize.features import (
@@ -302,4 +302,4 @@ def _workers(config: TrainerConfig, collator: PageCollator) -> int:
     if config.num_workers is not None:
         return config.num_workers
     # Cached features leave nothing to decode; a process pool would only cost its start.
-    return 0 if collator.pages == "features" else min(8, (os.cpu_count() or 2) - 1)
+    return 0 if collator.pages == "features" else min(8, processors.available() - 1)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
 from deepsynth import durable
 from deepsynth.families.summarize.batches import mean_loss
 from deepsynth.families.summarize.export import export_checkpoint
@@ -21,6 +23,7 @@ from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
 from deepsynth.training.callbacks import StopSwitch
 from deepsynth.training.checkpoints import updates_of
+from deepsynth.training.device import tell_device
 from deepsynth.training.fitting import fit_in_run, keep_curve
 from deepsynth.training.processes import (
     SharedSwitch,
@@ -41,6 +44,8 @@ def main(run: Run) -> None:
     if job.gpus > 1 and not is_one_of_several():
         start_several("deepsynth.families.summarize.train", run, job.gpus)
         return
+    if is_first():
+        tell_device(run, gpu=torch.cuda.is_available())
     switch = SharedSwitch() if world_size() > 1 else StopSwitch()
     switch.install()
     samples = read_samples(run, "train", "train")

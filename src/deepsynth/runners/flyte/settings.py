@@ -5,7 +5,7 @@
 image: ghcr.io/my-team/deepsynth:cpu
 images: {htr: ghcr.io/my-team/deepsynth-htr:cpu}
 store: s3://my-bucket/deepsynth
-gpu: T4                                # kind of accelerator of a step that needs one
+gpu: T4                                # kind of accelerator of the steps that can use one
 retries: 2
 steps:
   train: {cpu: 4, memory: 16Gi, gpu: "T4:1", disk: 50Gi, minutes: 480, retries: 1}
@@ -65,7 +65,7 @@ class FlyteSettings(Section):
     project: Name | None = Field(None, description="Flyte project; else as Flyte is configured.")
     domain: Name | None = Field(None, description="Flyte domain; else as Flyte is configured.")
     gpu: Annotated[str, StringConstraints(pattern=r"^[\w ]+$")] | None = Field(
-        None, description="Kind of accelerator of a step that needs one: T4."
+        None, description="Kind of accelerator of steps that train or evaluate: T4."
     )
     disk: Quantity = "20Gi"
     retries: int = Field(2, ge=0)
@@ -85,8 +85,9 @@ class FlyteSettings(Section):
         asked = step.resources
         gpu = own.gpu
         if gpu is None and asked.gpus:
-            # Without a kind, any accelerator the cluster has will do.
-            gpu = f"{self.gpu}:{asked.gpus}" if self.gpu else str(asked.gpus)
+            # Without a kind, any accelerator the cluster has will do, if one has to be.
+            count = (1 if self.gpu else 0) if asked.gpus == "auto" else asked.gpus
+            gpu = f"{self.gpu}:{count}" if self.gpu else str(count or "") or None
         return StepNeeds.model_construct(
             cpu=own.cpu or asked.cpus,
             memory=own.memory or f"{round(asked.memory_gb * 1000)}M",

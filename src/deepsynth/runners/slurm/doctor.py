@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from deepsynth.checks import Finding, Severity
 from deepsynth.errors import DeepSynthError
+from deepsynth.run.step import Step
 from deepsynth.runners.slurm.connection import Connection, ConnectionLost
 from deepsynth.runners.slurm.script import shell_path
 from deepsynth.runners.slurm.site import Site, SiteEnvironment, is_time, seconds, site_names
@@ -71,6 +72,23 @@ def examine(name: str, site: Site) -> list[Finding]:
         return [Finding(Severity.ERROR, "site-ssh", name, error.what, error.hint or "")]
     parts = (part.partition("\n") for part in answer.stdout.split("\ndoctor-section ")[1:])
     return list(_findings(site, {name: _shown(text) for name, _, text in parts}))
+
+
+def gpu_demands(name: str, site: Site, steps: Sequence[Step]) -> list[Finding]:
+    """Whether the steps of a plan that can use a GPU ask for one at a site; contacts nobody."""
+    said = site.gpus_in_words(steps)
+    if not said:
+        return []
+    none = any(site.allocation(s).gres is None for s in steps if s.resources.gpus and site.does(s))
+    return [
+        Finding(
+            Severity.WARNING if none else Severity.INFO,
+            "site-gpus",
+            name,
+            f"{said}.",
+            "Where the centre has GPUs, write gres: gpu:1 into sites.yaml." if none else "",
+        )
+    ]
 
 
 def _shown(text: str) -> str:

@@ -176,7 +176,7 @@ class SlurmRunner(Runner):
                     snapshot = take_snapshot(journey)
             if todo := submission.missing(snapshot, journey.submitted):
                 asked = journey.submitted
-                site = fit_partitions(self.name, self.site, self.connection, asked)
+                site = fit_partitions(self.name, self.site, self.connection, asked, self.say)
                 submission.submit(replace(journey, site=site), todo)
                 journey.with_record(fetched=False)
         return self.status(run)
@@ -299,6 +299,12 @@ class SlurmRunner(Runner):
         if not there and need_record(run).fetched and not run.is_locked():
             with run.lock() as lock:
                 _do_here(run, last, lock, lambda: None)
+
+    def demands(self, steps: Sequence[Step]) -> list[Finding]:
+        """Whether the steps that can use a GPU ask for one."""
+        from deepsynth.runners.slurm.doctor import gpu_demands
+
+        return gpu_demands(self.name, self.site, steps)
 
     def doctor(self) -> list[Finding]:
         """What `deepsynth doctor` says of the site, with one login."""

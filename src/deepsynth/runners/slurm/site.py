@@ -19,7 +19,7 @@ kraken:                           # the centre's own ketos, and nothing of ours 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
@@ -147,10 +147,12 @@ class Site(Allocation):
         """What `step` asks for here: the site's values, filled up from the step's resources."""
         needs = step.resources
         chosen: Allocation = self
-        gres = self.gres or (f"gpu:{needs.gpus}" if needs.gpus else None)
+        gres = self.gres or (f"gpu:{needs.gpus}" if needs.gpus not in (0, "auto") else None)
         if needs.gpus == 0:
             chosen = self.cpu or self
             gres = self.cpu.gres if self.cpu else None
+        cpus = chosen.cpus or needs.cpus
+        memory_gb = needs.memory_gb + needs.core_gb * max(0, cpus - needs.cpus)
         return Allocation(
             partition=chosen.partition,
             time=chosen.time or self.time or needs.minutes,
@@ -159,8 +161,8 @@ class Site(Allocation):
             constraint=chosen.constraint,
             account=chosen.account or self.account,
             qos=chosen.qos or self.qos,
-            cpus=chosen.cpus or needs.cpus,
-            memory=chosen.memory or f"{int(needs.memory_gb * 1e9 / 2**20)}M",
+            cpus=cpus,
+            memory=chosen.memory or f"{int(memory_gb * 1e9 / 2**20)}M",
         )
 
     def allocations(self, step: Step) -> int:
@@ -178,6 +180,25 @@ class Site(Allocation):
             return this
         setup = this.setup if this else []
         return SiteEnvironment(setup=setup, venv=f"{self.workspace}/environments/{name}")
+
+    def gpus_in_words(self, steps: Sequence[Step]) -> str:
+        """What steps that can use a GPU ask for here: `train, evaluate: one GPU each (gpu:1)`."""
+        can = [step for step in steps if step.resources.gpus and self.does(step)]
+        asked: dict[str | None, list[str]] = {}
+        for step in can:
+            asked.setdefault(self.allocation(step).gres, []).append(step.name)
+        said = (
+            f"{', '.join(names)}: "
+            + (
+                f"one GPU each ({gres})"
+                if gres and gres.endswith(":1")
+                else f"{gres}"
+                if gres
+                else "no GPU, since the site has no `gres`"
+            )
+            for gres, names in asked.items()
+        )
+        return "; ".join(said)
 
     def does(self, step: Step) -> bool:
         """Whether `step` runs at the site: not if it needs DeepSynth where there is none."""
@@ -242,25 +263,38 @@ def _files(beside: Path | None) -> Iterator[Path]:
     return settings_files(FILE, *([beside] if beside else []), Path.cwd())
 
 
-def fit_partitions(name: str, site: Site, connection: Connection, steps: Sequence[Step]) -> Site:
+def fit_partitions(
+    name: str,
+    site: Site,
+    connection: Connection,
+    steps: Sequence[Step],
+    say: Callable[[str], None] = lambda line: None,
+) -> Site:
     """The site with the partition's limit as `time`, where steps need longer and none is set.
 
     A job that asked for more would wait for ever. Such a step takes several allocations instead,
-    one after the other.
+    one after the other. GPUs of a partition that nobody asks for are told.
 
     Raises:
         RequestError: `time` is set, and is more than the partition gives.
     """
-    text = connection.check("sinfo -h -o '%P|%l'", "Slurm does not answer")
+    text = connection.check("sinfo -h -o '%P|%l|%G'", "Slurm does not answer")
     limits: dict[str | None, str] = {}
+    offered: dict[str | None, str] = {}
     for line in text.splitlines():
-        partition, _, limit = line.partition("|")
-        if is_time(limit):
-            limits[partition.rstrip("*")] = limit
-            if partition.endswith("*"):
-                limits[None] = limit
+        partition, limit, gres = (*line.split("|"), "", "")[:3]
+        for known in (partition.rstrip("*"), *([None] if partition.endswith("*") else [])):
+            if is_time(limit):
+                limits[known] = limit
+            if "gpu" in gres:
+                offered[known] = gres.partition("(")[0]
     for step in steps:
         asked = site.allocation(step)
+        if step.resources.gpus and not asked.gres and asked.partition in offered:
+            say(
+                f"{step.title or step.name}: no GPU is asked for, though its partition "
+                f"has {offered[asked.partition]}: write gres: gpu:1 into sites.yaml."
+            )
         limit = limits.get(asked.partition)
         if limit is None or seconds(asked.time or 1) <= seconds(limit):
             continue

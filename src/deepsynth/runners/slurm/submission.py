@@ -72,6 +72,8 @@ def dry_run(run: Run, name: str, site: Site, steps: Sequence[Step]) -> str:
     if here := ", ".join(step.name for step in steps if not site.does(step)):
         lines.append(f"# done on this side, since the site has no DeepSynth: {here}")
     there = [step for step in steps if site.does(step)]
+    if gpus := site.gpus_in_words(there):
+        lines.append(f"# {gpus}")
     if site.host is not None:
         for path in _own_files(run):
             lines.append(f"# send {path.relative_to(run.path)} ({path.stat().st_size} bytes)")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from deepsynth import processors
 from deepsynth.checks import Finding, Severity, worst
 from deepsynth.errors import DataError
 from deepsynth.families.htr.ground_truth import alphabet as characters
@@ -97,7 +98,7 @@ def check_ground_truth(
         codec: Characters a base model can write, to name those it lacks.
         normalization: Unicode normal form training will use.
         rare: Report characters seen fewer times than this.
-        workers: Threads that decode images; as many as processors when None.
+        workers: Threads that decode images; as many as there are cores for us when None.
         progress: Called with files done and files in all.
 
     Raises:
@@ -106,7 +107,7 @@ def check_ground_truth(
     found = scan_folder(folder)
     result = GroundTruthCheck(folder)
     checks: list[PageCheck] = []
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(workers or processors.available()) as pool:
         for check in pool.map(check_file, found.documents):
             checks.append(check)
             progress(len(checks), len(found.documents))

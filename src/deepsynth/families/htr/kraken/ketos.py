@@ -30,6 +30,15 @@ for split in train validation; do
   while IFS= read -r name; do echo "$1/$name"; done <"$0/data/$split.txt" >"$split.txt"
 done
 shift
+device=cpu
+if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then # as Slurm says it: the GPUs of this job, or none
+  [[ $CUDA_VISIBLE_DEVICES =~ ^(-1|NoDevFiles)?$ ]] || device=cuda:0
+elif nvidia-smi -L 2>/dev/null | grep -q GPU; then
+  device=cuda:0
+fi
+[[ " $* " != *" AUTO_DEVICE "* ]] || [ "$device" != cpu ] ||
+  echo "There is no GPU here for this job: ketos trains on the CPU."
+set -- "${@/#AUTO_DEVICE/$device}"
 export COLUMNS=200 NO_COLOR=1 # its log is read: no line may be broken
 "$@" &
 ketos=$!
@@ -117,6 +126,7 @@ def train_command(
     validation: Path,
     base: Path | None,
     output: Path,
+    auto: str = "cpu",
 ) -> list[str]:
     """The `ketos train` or `ketos segtrain` that does what a job says.
 
@@ -128,13 +138,14 @@ def train_command(
         validation: The same for the validation files.
         base: Base model, or None.
         output: Folder for the models.
+        auto: The device that `train.device: auto` means.
 
     Raises:
         RequestError: The job asks for something this version cannot do.
     """
     train = job.train
     _refuse_impossible(dialect, job, base)
-    before, after = _machine_options(dialect, train)
+    before, after = _machine_options(dialect, train, auto)
     argv = [ketos, "-v", "-s", str(job.seed), *before]
     recognition = job.task == "recognition"
     argv += ["train" if recognition else "segtrain", *after]
@@ -165,10 +176,9 @@ def train_command(
     return argv
 
 
-def _machine_options(dialect: Dialect, train: Train) -> tuple[list[str], list[str]]:
+def _machine_options(dialect: Dialect, train: Train, auto: str) -> tuple[list[str], list[str]]:
     """Options of device, precision and processes: before the subcommand from 6 on."""
-    device = "cpu" if train.device == "auto" and dialect.major < 7 else train.device
-    device = "cuda:0" if device == "cuda" else device
+    device = {"auto": auto, "cuda": "cuda:0"}.get(train.device, train.device)
     options = ["-d", device, "--precision", dialect.precisions[train.mixed_precision]]
     options += ["--workers", str(max(1, train.workers))]
     if dialect.threads:
@@ -256,6 +266,7 @@ def training_steps(
         validation=Path("validation.txt"),
         base=base,
         output=Path("models"),
+        auto="AUTO_DEVICE",
     )
     argv = [part.replace("{", "{{").replace("}", "}}") for part in argv]
     argv = ["{sources[model]}" if part == str(base) else part for part in argv]

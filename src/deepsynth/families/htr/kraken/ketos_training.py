@@ -29,6 +29,7 @@ from deepsynth.families.htr.prepared import (
 from deepsynth.printing import say
 from deepsynth.run.environments import site
 from deepsynth.run.run import Run
+from deepsynth.training.device import tell_device
 
 _ACCURACY = re.compile(
     r"validation run: (?:total chars (?P<total>\S+) errors (?P<errors>\S+) )?"
@@ -97,6 +98,8 @@ _ADVICE: tuple[tuple[str, str], ...] = (
 def train(run: Run) -> None:
     """Train with the ketos found on the path, and keep its best model."""
     job, manifest = htr_job(run), read_manifest(run)
+    if job.train.device == "auto":
+        tell_device(run, gpu=_has_gpu())
     dialect = find_dialect(job)
     work = run.work("train")
     folder = run.path / "data"
@@ -113,6 +116,7 @@ def train(run: Run) -> None:
         validation=work / "validation.txt",
         base=base_model(run, "train"),
         output=models,
+        auto="cuda:0" if _has_gpu() else "cpu",
     )
     log = _run(run, site("kraken", *job.kraken.setup).command(argv))
     keep_best(run, job, manifest, models, log, dialect.major)
@@ -129,6 +133,17 @@ def collect(run: Run) -> None:
     for epoch, values in enumerate(curve, start=1):
         run.metric("train", epoch, {**values, "epoch": epoch})
     keep_best(run, job, manifest, run.path / "ketos", lines, int(job.kraken.version or 0))
+
+
+def _has_gpu() -> bool:
+    """Whether a GPU was given to this process, as Slurm says it or as the driver lists it."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return visible not in ("", "-1", "NoDevFiles")
+    if shutil.which("nvidia-smi") is None:
+        return False
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return "GPU" in listed.stdout
 
 
 def write_lists(target: Path, manifest: Manifest, folder: Path = Path()) -> None:

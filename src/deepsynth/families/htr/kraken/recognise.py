@@ -46,13 +46,19 @@ def set_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
+def reading_device(device: str) -> str:
+    """The torch device that reads, for `train.device` of a job."""
+    name = device.partition(":")[0]
+    return device.replace("auto", "cuda") if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
 def read_compiled(
     model: Any,
     arrow: Path,
     *,
     pad: int = 16,
     batch_size: int = 16,
-    device: str = "cpu",
+    device: str,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[str]:
     """What a model reads in each row of a compiled file, in the order of the rows.

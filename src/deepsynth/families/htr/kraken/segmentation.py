@@ -96,13 +96,16 @@ def class_indices(pages: Sequence[dict[str, Any]]) -> tuple[dict[str, int], dict
     return line_indices, {name: first + i for i, name in enumerate(regions)}
 
 
-def score(weights: Path, pages: list[dict[str, Any]], tolerance: float) -> dict[str, Any]:
+def score(
+    weights: Path, pages: list[dict[str, Any]], tolerance: float, device: str
+) -> dict[str, Any]:
     """Baseline precision, recall and F1, and region overlap, of a model on wrapped pages.
 
     Args:
         weights: The model.
         pages: From `wrap_pages`.
         tolerance: Pixels within which a baseline counts as found.
+        device: torch device: cpu or cuda.
     """
     module = BLLASegmentationModel.load_from_weights(
         weights, BLLASegmentationTrainingConfig(bl_tol=tolerance)
@@ -113,8 +116,8 @@ def score(weights: Path, pages: list[dict[str, Any]], tolerance: float) -> dict[
         )
     )
     trainer = KrakenTrainer(
-        accelerator="cpu",
-        devices=1,
+        accelerator="gpu" if device.startswith("cuda") else "cpu",
+        devices=[int(device.partition(":")[2] or 0)] if device.startswith("cuda") else 1,
         enable_progress_bar=False,
         enable_summary=False,
         enable_model_summary=False,
