@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Literal
 
+from deepsynth.printing import say
 from deepsynth.run.run import Run
 
 Gpus = Literal["auto", 0, 1]
@@ -36,5 +37,5 @@ def tell_device(run: Run, *, gpu: bool, step: str = "train") -> None:
         "gpus: 1 into the job."
     )
     text = f"{step}: on the CPU, which may take many times as long; {why}"
-    print(text, flush=True)
+    say(text, flush=True)
     run.event("note", step=step, text=text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -146,7 +147,9 @@ def stop(
     ```
     """
     opened = Run.open(run)
-    runner_of(opened, on).stop(opened)
+    runner = runner_of(opened, on)
+    say("Asking it to save and end; that may take two minutes.", file=sys.stderr, flush=True)
+    runner.stop(opened)
     say(f"Stopped. Go on: deepsynth run --resume {opened.path}")
     return 0
 

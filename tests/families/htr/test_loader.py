@@ -101,3 +101,26 @@ def test_loading_changes_only_its_time_and_a_checkpoint_runs_nothing(
     assert "halve train.batch_size" in told["advice"]
     assert "last.ckpt" in told["refused"]
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_training_that_is_to_stop_ends_at_the_next_layer(kraken: Callable[..., str]):
+    code = """
+import torch
+from types import SimpleNamespace as Holder
+from deepsynth.errors import Stopped
+from deepsynth.families.htr.kraken.callbacks import StopSoon
+done = []
+class Layer(torch.nn.Identity):
+    def forward(self, x):
+        done.append(len(done))
+        trainer.received_sigterm = len(done) == 2
+        return x
+nn = torch.nn.Sequential(Layer(), Layer(), Layer(), Layer())
+trainer, module = Holder(received_sigterm=False), Holder(net=Holder(nn=nn))
+StopSoon().on_fit_start(trainer, module)
+try:
+    nn(torch.zeros(1))
+except Stopped as stopped:
+    print(len(done), stopped.what)
+"""
+    assert kraken("-c", code).startswith("2 stopped")

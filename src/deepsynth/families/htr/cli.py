@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -40,7 +41,14 @@ def repair(
     for name, why in report.left_out.items():
         say(f"Left out {name}: {why}")
     say(f"{report.copied} files copied; every change is in {copy / REPORT}")
-    say(f"Next: deepsynth check with data.ground_truth={copy}")
+    job = next(
+        (p / "job.yaml" for p in folder.resolve().parents if (p / "job.yaml").is_file()), None
+    )
+    shown = (
+        job if job is None or not job.is_relative_to(Path.cwd()) else job.relative_to(Path.cwd())
+    )
+    words = [str(shown or "JOB"), f"data.ground_truth={copy.resolve()}"]
+    say(f"Next: deepsynth check {shlex.join(words)}")
     return 0
 
 

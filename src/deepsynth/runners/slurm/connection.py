@@ -17,7 +17,7 @@ from deepsynth.errors import DeepSynthError, MissingDependency
 from deepsynth.runners.slurm.words import explain
 
 MARK = "deepsynth-begins-here"
-"""Printed before the output of a script, since login shells may say something of their own."""
+"""Printed on both streams before what a script says: login shells may say something, too."""
 
 SSH_FAILED = 255
 
@@ -61,7 +61,7 @@ class Connection:
         """
         # In a subshell, so that bash has read all of it before any command could eat its input,
         # and so that `set -e` does not reach ~/.bash_logout, which would change the exit code.
-        text = f"( echo {MARK}\n{script}\n) </dev/null\nexit $?\n"
+        text = f"( echo {MARK}; echo {MARK} >&2\n{script}\n) </dev/null\nexit $?\n"
         argv = ["bash", "-l", "-s"]
         if self.host is not None:
             argv = [*self.ssh, "--", self.host, *argv]
@@ -77,7 +77,8 @@ class Connection:
         before, mark, after = stdout.partition(f"{MARK}\n")
         if self.host is not None and (done.returncode == SSH_FAILED or not mark):
             raise self.lost(stderr or before)
-        return Output(done.returncode, after, stderr)
+        _, told, complaint = stderr.partition(f"{MARK}\n")
+        return Output(done.returncode, after, complaint if told else stderr)
 
     def check(self, script: str, what: str, *, timeout: float | None = 300) -> str:
         """Like `run`; gives back what was printed.

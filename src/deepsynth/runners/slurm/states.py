@@ -26,6 +26,9 @@ from deepsynth.runners.slurm.words import ACTIVE, ENDS, WAITING, reason_in_words
 GONE = 66
 """Exit code of the question when the run folder is not there."""
 
+_PATIENCE = 15
+"""Seconds in which Slurm must answer."""
+
 _SECTION = "deepsynth-section"
 
 _QUESTION = r"""
@@ -33,7 +36,9 @@ cd {folder} 2>/dev/null || exit 66
 section() {{ printf '\n{section} %s\n' "$1"; }}
 section jobs; cat slurm/jobs.tsv 2>/dev/null
 ids=$(cut -f 2 slurm/jobs.tsv 2>/dev/null | sort -u | paste -sd ,)
-section queue; squeue -h -r -u "$(id -un)" --name={names} -t all -o '%i|%T|%r|%M|%S' || echo "!$?"
+# A controller that is down is asked for a minute by squeue, and again by sacct and scontrol.
+section queue; timeout {patience} \
+  squeue -h -r -u "$(id -un)" --name={names} -t all -o '%i|%T|%r|%M|%S' || {{ echo "!$?"; ids=; }}
 if [ -n "$ids" ]; then
   section accounting; sacct -X -P -n -j "$ids" -o JobID,State,Elapsed,NodeList 2>/dev/null ||
     for id in ${{ids//,/ }}; do scontrol -o show job "$id" 2>/dev/null; done
@@ -171,14 +176,20 @@ def take_snapshot(journey: Journey) -> Snapshot:
     events = f"tail -c +{record.events + 1} events.jsonl 2>/dev/null" if remote else ""
     names = shlex.quote(",".join(job_name(record.run_id, step.name) for step in plan.steps))
     done = journey.connection.run(
-        _QUESTION.format(folder=journey.folder, section=_SECTION, names=names, events=events)
+        _QUESTION.format(
+            folder=journey.folder,
+            section=_SECTION,
+            names=names,
+            events=events,
+            patience=_PATIENCE,
+        )
     )
     if done.code == GONE:
         new = read_sections(plan, {})
         return replace(_with_steps_here(new, journey), there=False)
     sections = dict(_sections(done.stdout))
     if "events" not in sections or "\n!" in f"\n{sections['queue']}":
-        said = last_lines(done.stderr, 1)
+        said = last_lines(done.stderr or f"nothing in {_PATIENCE} seconds", 1)
         raise RemoteError(
             f"Slurm does not answer: {said}",
             where=journey.connection.name,

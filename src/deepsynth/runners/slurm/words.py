@@ -85,8 +85,14 @@ AGAIN = {"PREEMPTED", "NODE_FAIL", "BOOT_FAIL"}
 
 _KNOWN: tuple[tuple[tuple[str, ...], str], ...] = (
     (
-        ("no space left", "disk quota exceeded", "quota"),
+        ("no space left", "quota exceeded", "over quota", "exceeds quota"),
         "The space there is used up. See what can go: deepsynth clean --on SITE",
+    ),
+    (
+        ("is your shell clean", "protocol version mismatch", "received message too long"),
+        "A file such as ~/.bashrc prints something there at every login, which neither rsync nor "
+        "sftp can bear. Let it print for people only; as its first line, put there: "
+        "[[ $- == *i* ]] || return",
     ),
     (
         ("invalid partition",),

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from deepsynth.errors import Stopped
 from deepsynth.printing import say
 from deepsynth.run.run import Run
 from deepsynth.training.divergence import diverged
@@ -68,6 +69,25 @@ class Curve(Callback):
         values["seconds"] = round(time.monotonic() - self._started, 1)
         self._run.metric(self._curve, trainer.global_step, values)
         say(" ".join(f"{name}={value:.4g}" for name, value in values.items()), flush=True)
+
+
+class StopSoon(Callback):
+    """Ends a training that was asked to stop at the next layer, not after a page or a validation.
+
+    Lightning looks between batches only, and a batch of segmentation is a whole page. Kraken's
+    data sets take whatever is raised while they load a page for a broken page, and go on.
+    Nothing is saved in the middle of a layer, so no checkpoint is cut short.
+    """
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Have every layer look whether it was asked."""
+
+        def look(layer: Any, given: Any) -> None:
+            if trainer.received_sigterm:
+                raise Stopped("stopped; the last finished pass is kept")
+
+        for layer in pl_module.net.nn.modules():
+            layer.register_forward_pre_hook(look)
 
 
 class ChannelsLast(Callback):

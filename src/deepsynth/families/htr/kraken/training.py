@@ -35,7 +35,13 @@ from torch.serialization import safe_globals
 from deepsynth.errors import ModelError, RequestError, RunError, StepFailed, Stopped
 from deepsynth.families.htr.ground_truth.model import Page
 from deepsynth.families.htr.job import HtrJob, Train
-from deepsynth.families.htr.kraken.callbacks import ChannelsLast, Curve, FreezeBackbone, curve_of
+from deepsynth.families.htr.kraken.callbacks import (
+    ChannelsLast,
+    Curve,
+    FreezeBackbone,
+    StopSoon,
+    curve_of,
+)
 from deepsynth.families.htr.kraken.ketos_training import advise
 from deepsynth.families.htr.kraken.loader import FastDataModule, speed_up_loading
 from deepsynth.families.htr.kraken.model_file import Task, read_model
@@ -247,7 +253,7 @@ def _build_trainer(
         save_last=True,
         enable_version_counter=False,
     )
-    callbacks: list[Callback] = [best, Curve(run, names, fold), ChannelsLast()]
+    callbacks: list[Callback] = [best, Curve(run, names, fold), ChannelsLast(), StopSoon()]
     if train.patience:
         callbacks.append(
             EarlyStopping(
