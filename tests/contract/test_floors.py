@@ -11,7 +11,7 @@ from tests.support.source import circles, graph
 
 SOURCE = Path(deepsynth.__file__).parent
 FLOORS = (
-    ("__init__", "errors", "duration"),
+    ("__init__", "errors", "duration", "processors"),
     ("durable", "registry", "parquet", "printing"),
     ("home",),
     ("storage",),

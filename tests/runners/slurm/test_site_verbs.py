@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,11 @@ from tests.support.toy import counted, counting, make_run, shell
 
 def test_a_good_site_has_nothing_wrong(hpc: SlurmRunner) -> None:
     findings = examine("hpc", hpc.site)
-    assert [f for f in findings if f.severity is not Severity.INFO] == []
+    wrong = [f.code for f in findings if f.severity is not Severity.INFO]
+    assert wrong == ["site-gpu"], "the torch of the tests is built for CPUs"
     told = {f.code: f.what for f in findings}
+    assert [f.where for f in findings if f.code == "site-job"] == ["sbatch", "sbatch (cpu)"]
+    assert [f.where for f in findings if f.code == "site-files"] == ["rsync", "sftp"]
     assert told["site-login"] == "Logged in as alice@hpc-login."
     assert "cpu, grantgpu, publicgpu" in told["site-partitions"]
     assert told["site-environment"].startswith("It has deepsynth ")
@@ -50,6 +54,25 @@ def test_what_is_wrong_with_a_site_is_said(hpc: SlurmRunner) -> None:
         "site-workspace",
         "site-environment",
     }
+
+
+def test_a_login_that_talks_a_clock_and_a_queue_are_told(
+    hpc: SlurmRunner, remote_host: RemoteHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote_host.root("cp /home/alice/.bashrc /opt/bashrc; sed -i '1i echo Hi' /home/alice/.bashrc")
+    remote_host.root("scontrol update partition=cpu state=down")
+    monkeypatch.setattr("deepsynth.runners.slurm.trial.PATIENCE", 2)
+    monkeypatch.setattr("time.time", lambda now=time.time: now() - 900)
+    try:
+        found = {f.code: f for f in examine("hpc", hpc.site)}
+    finally:
+        remote_host.root("cp /opt/bashrc /home/alice/.bashrc")
+        remote_host.root("scontrol update partition=cpu state=up")
+    assert "prints: Hi" in found["site-shell"].what
+    assert ".bashrc" in found["site-shell"].fix
+    assert "starts none now" in found["site-waits"].what
+    assert found["site-clock"].what == "Its clock is 15 min ahead."
+    assert remote_host.root("squeue -h -p cpu") == "", "the job that waits is cancelled"
 
 
 def test_a_setup_that_fails_is_no_environment(hpc: SlurmRunner) -> None:

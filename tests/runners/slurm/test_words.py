@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -16,7 +17,7 @@ from deepsynth.runners.slurm.connection import RemoteError
 from deepsynth.runners.slurm.runner import SlurmRunner
 from deepsynth.runners.slurm.script import batch_script
 from deepsynth.runners.slurm.site import Site, SiteEnvironment
-from deepsynth.runners.slurm.transfer import TransferFailed
+from deepsynth.runners.slurm.transfer import Transfer, TransferFailed
 from deepsynth.runners.slurm.words import explain
 from tests.conftest import Answer
 from tests.servers.remote import RemoteHost
@@ -47,11 +48,11 @@ def talking(remote_host: RemoteHost) -> Iterator[RemoteHost]:
     remote_host.root("cp /opt/bashrc /home/alice/.bashrc; rm /etc/profile.d/quota.sh")
 
 
-@pytest.mark.parametrize("rsync", [True, False], ids=["rsync", "sftp"])
+@pytest.mark.parametrize("way", ["rsync", "sftp"])
 def test_a_shell_that_talks_is_told_how_to_be_silent(
-    rsync: bool, talking: RemoteHost, hpc: SlurmRunner, tmp_path: Path
+    way: Literal["rsync", "sftp"], talking: RemoteHost, hpc: SlurmRunner, tmp_path: Path
 ) -> None:
-    hpc.transfer.__dict__["_has_rsync"] = rsync
+    hpc.__dict__["transfer"] = Transfer(hpc.connection, way=way)
     run = make_run(tmp_path / "run", counting(1))
     with pytest.raises(TransferFailed) as caught:
         hpc.run(run, run.plan.steps)

@@ -1,6 +1,7 @@
-"""`deepsynth doctor --on SITE`: whether a site can do what its entry in `sites.yaml` says.
+"""`deepsynth doctor --on SITE`: whether a site can do all that a run will need, in a minute.
 
-One login, one script; each answer becomes a finding with what to do about it.
+One script tells what the site is and has a job of one second run; a few bytes go there and back by
+each way that files take. Each answer becomes a finding with what to do about it.
 """
 
 from __future__ import annotations
@@ -8,17 +9,25 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 
 from deepsynth.checks import Finding, Severity
+from deepsynth.duration import duration
 from deepsynth.errors import DeepSynthError
 from deepsynth.run.step import Step
-from deepsynth.runners.slurm.connection import Connection, ConnectionLost
+from deepsynth.runners.slurm import trial
+from deepsynth.runners.slurm.connection import Connection, ConnectionLost, last_lines
 from deepsynth.runners.slurm.script import shell_path
 from deepsynth.runners.slurm.site import Site, SiteEnvironment, is_time, seconds, site_names
+from deepsynth.runners.slurm.transfer import try_ways
+from deepsynth.runners.slurm.words import explain
 
 LITTLE_SPACE = 2e9
 """Bytes; less free space than this is a warning."""
+
+NEARLY_USED = 95
+"""Percent of a quota; more in use is a warning."""
 
 _FAILED = "doctor-failed"
 
@@ -33,10 +42,12 @@ section slurm; sbatch --version
 section partitions; sinfo -h -o '%R|%a|%l|%D|%c|%m|%G|%f'
 section account; sacctmgr -n -P show assoc user="$(id -un)" format=account,qos 2>/dev/null
 section accounting; sacct -n -X --starttime now >/dev/null 2>&1 && echo yes
-section trial; {trial}
+section clock; date +%s
 section rsync; rsync --version 2>/dev/null | head -n 1
 section python; python3 --version
 {environments}
+{trial}
+rm -f .doctor.sh
 """
 
 
@@ -64,14 +75,19 @@ def examine_here() -> list[Finding]:
 def examine(name: str, site: Site) -> list[Finding]:
     """Everything there is to say about a site, in the order it matters."""
     connection = Connection(site.host)
+    ways: dict[str, str] = {}
     try:
-        answer = connection.run(_question(site), timeout=120)
+        asked = time.time()
+        answer = connection.run(_question(site), timeout=180)
+        parts = (part.partition("\n") for part in answer.stdout.split("\ndoctor-section ")[1:])
+        told = {name: _shown(text) for name, _, text in parts}
+        if site.host is not None and told.get("workspace", "").startswith("/"):
+            ways = try_ways(connection, told["workspace"])
     except ConnectionLost as error:
         return [Finding(Severity.ERROR, "site-login", name, error.what, error.hint or "")]
     except DeepSynthError as error:
         return [Finding(Severity.ERROR, "site-ssh", name, error.what, error.hint or "")]
-    parts = (part.partition("\n") for part in answer.stdout.split("\ndoctor-section ")[1:])
-    return list(_findings(site, {name: _shown(text) for name, _, text in parts}))
+    return [*_findings(site, told), *_ways(ways, told), *_clock(told.get("clock", ""), asked)]
 
 
 def gpu_demands(name: str, site: Site, steps: Sequence[Step]) -> list[Finding]:
@@ -97,13 +113,13 @@ def _shown(text: str) -> str:
 
 
 def _question(site: Site) -> str:
-    trial = ["sbatch", "--test-only", "--time=1", "--ntasks=1"]
-    for option in ("partition", "account", "qos", "constraint", "gres"):
-        if value := getattr(site, option):
-            trial.append(f"--{option}={value}")
+    own = _environments(site).get("this", SiteEnvironment(deepsynth=False))
+    enter = _enter(own)
+    if own.deepsynth:
+        enter += f" && {trial.torch_of(_python(own))}"
     return _QUESTION.format(
         workspace=shell_path(site.workspace),
-        trial=f"{shlex.join(trial)} --wrap true 2>&1",
+        trial=trial.question(site, enter),
         environments="\n".join(
             f"section environment-{name}; ( {_enter(environment)} ) 2>&1 || echo {_FAILED}"
             for name, environment in _environments(site).items()
@@ -117,16 +133,17 @@ def _environments(site: Site) -> dict[str, SiteEnvironment]:
     return {"this": SiteEnvironment(venv=f"{site.workspace}/environments/this")}
 
 
+def _python(environment: SiteEnvironment) -> str:
+    if environment.image:
+        return f"apptainer exec {shell_path(environment.image)} python3"
+    return f"{shell_path(environment.venv)}/bin/python" if environment.venv else "python3"
+
+
 def _enter(environment: SiteEnvironment) -> str:
     lines = ["true", *environment.setup]
-    python = "python3"
-    if environment.venv:
-        python = f"{shell_path(environment.venv)}/bin/python"
-    if environment.image:
-        python = f"apptainer exec {shell_path(environment.image)} python3"
     if environment.deepsynth:
         version = "import deepsynth; print('deepsynth', deepsynth.__version__)"
-        lines.append(f"{python} -c {shlex.quote(version)}")
+        lines.append(f"{_python(environment)} -c {shlex.quote(version)}")
     else:
         lines.append("{ command -v ketos >/dev/null && ketos --version || echo 'no ketos'; }")
     return " && ".join(lines)
@@ -150,15 +167,7 @@ def _findings(site: Site, told: dict[str, str]) -> Iterator[Finding]:
         pairs = (line.split("|") for line in account.splitlines() if "|" in line)
         names = sorted({f"{a} (qos {q})" for a, q, *_ in pairs})
         yield Finding(Severity.INFO, "site-account", "account", f"Accounts: {', '.join(names)}.")
-    trial = told.get("trial", "").splitlines()[-1:]
-    if trial and "to start at" not in trial[0]:
-        yield Finding(
-            Severity.ERROR,
-            "site-refused",
-            "sbatch",
-            f"Slurm would refuse a job: {trial[0]}",
-            "Correct partition, account, qos, gres or constraint in sites.yaml.",
-        )
+    yield from trial.findings(site, told)
     if not told.get("accounting"):
         yield Finding(
             Severity.INFO,
@@ -194,7 +203,15 @@ def _space(site: Site, told: dict[str, str]) -> Iterator[Finding]:
     )
     if quota := told.get("quota"):
         lines = tuple(quota.splitlines()[:5])
-        yield Finding(Severity.INFO, "site-quota", "quota", "The quota there:", examples=lines)
+        used = max((int(share) for share in re.findall(r"(\d+) ?%", quota)), default=0)
+        yield Finding(
+            Severity.WARNING if used >= NEARLY_USED else Severity.INFO,
+            "site-quota",
+            "quota",
+            "The quota there:",
+            "See what can go: deepsynth clean --on SITE" if used >= NEARLY_USED else "",
+            lines,
+        )
 
 
 def _partitions(site: Site, text: str) -> Iterator[Finding]:
@@ -237,6 +254,44 @@ def _partitions(site: Site, text: str) -> Iterator[Finding]:
                 f"{allocation.time} is more than the {own[0][2]} that {name} gives.",
                 "Lower `time`; a longer step chains itself on.",
             )
+
+
+def _ways(ways: dict[str, str], told: dict[str, str]) -> Iterator[Finding]:
+    """Whether files get there and back; sftp counts where there is no rsync."""
+    if said := ways.get("shell"):
+        yield Finding(
+            Severity.ERROR,
+            "site-shell",
+            "shell",
+            f"A login there that nobody sees prints: {last_lines(said)}",
+            str(explain("is your shell clean")),
+        )
+        return  # neither way can bear it
+    needs_sftp = not (shutil.which("rsync") and told.get("rsync"))
+    for way in [way for way in ("rsync", "sftp") if way in ways]:
+        said = ways[way]
+        if way == "rsync" and needs_sftp:
+            continue
+        if not said:
+            what = f"Files get there and back by {way}."
+            yield Finding(Severity.INFO, "site-files", way, what)
+        else:
+            severity = Severity.ERROR if way == "rsync" or needs_sftp else Severity.INFO
+            fix = explain(said) or "Ask the centre how files are copied to it."
+            what = f"Files do not get there by {way}: {said}"
+            yield Finding(severity, "site-files", way, what, fix)
+
+
+def _clock(told: str, asked: float) -> Iterator[Finding]:
+    skew = int(told) - asked if told.isdigit() else 0.0
+    if abs(skew) > 120:
+        yield Finding(
+            Severity.INFO,
+            "site-clock",
+            "clock",
+            f"Its clock is {duration(abs(skew))} {'ahead' if skew > 0 else 'behind'}.",
+            "It does no harm: times are told by the clock here.",
+        )
 
 
 def _programs(told: dict[str, str]) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from deepsynth import durable
 from deepsynth.errors import DataError, DeepSynthError
@@ -58,10 +59,12 @@ class Transfer:
     Args:
         connection: The site.
         patience: Seconds before the first retry of a cut transfer; doubled each time.
+        way: The only way to try; by default rsync, and sftp where a side has none.
     """
 
     connection: Connection
     patience: float = 2.0
+    way: Literal["rsync", "sftp"] | None = None
 
     def send(
         self,
@@ -142,6 +145,8 @@ class Transfer:
 
     @cached_property
     def _has_rsync(self) -> bool:
+        if self.way:
+            return self.way == "rsync"
         there = "command -v rsync >/dev/null"
         return shutil.which("rsync") is not None and self.connection.run(there).code == 0
 
@@ -225,6 +230,45 @@ class Transfer:
                 )
             digests[name] = digest
         return digests
+
+
+def try_ways(connection: Connection, workspace: str) -> dict[str, str]:
+    """Send and fetch a few bytes in each way files can take.
+
+    Args:
+        connection: The site.
+        workspace: Absolute folder there.
+
+    Returns:
+        What went wrong by each way, empty where all is well: `shell` (what a shell prints that
+        nobody asked), `rsync`, `sftp`.
+    """
+    silent_shell = subprocess.run(
+        [*connection.ssh, "--", str(connection.host), "true"],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    failed = {"shell": silent_shell.stdout.strip()}
+    if failed["shell"]:
+        return failed
+    there = f"{workspace}/.doctor"
+    with tempfile.TemporaryDirectory(prefix="deepsynth-doctor-") as folder:
+        (Path(folder) / "sent").mkdir()
+        (Path(folder) / "sent" / "few bytes").write_text("few bytes", encoding="utf-8")
+        ways: tuple[Literal["rsync", "sftp"], ...] = ("rsync", "sftp")
+        for way in ways:
+            transfer = Transfer(connection, way=way)
+            try:
+                transfer.send(Path(folder) / "sent", f"{there}/{way}")
+                transfer.fetch(f"{there}/{way}", Path(folder) / way)
+                failed[way] = ""
+            except DeepSynthError as error:
+                failed[way] = error.what
+    connection.run(f"rm -rf {shlex.quote(there)}")
+    return failed
 
 
 def _watched(argv: list[str], progress: Progress) -> tuple[int, str]:
