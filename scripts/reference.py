@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,9 @@ import deepsynth.run.run
 from deepsynth.cli import build_app
 from deepsynth.errors import DataError
 from deepsynth.families import Family, family_names, get_family, load_job
+from deepsynth.families.summarize.recommend import suited
 from deepsynth.job.strict_yaml import read_yaml
+from deepsynth.report.curve import Series, draw_curve
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -111,9 +114,30 @@ def doc_page(title: str, module: Any) -> str:
     return f"# {title}\n\n{(module.__doc__ or '').strip()}\n"
 
 
+def recommendation_curve() -> str:
+    """The picture of what `summarize` recommends by the number of samples."""
+    sizes = [round(10 ** (step / 20)) for step in range(8, 107)]
+    found = [suited(samples) for samples in sizes]
+    places = [math.log10(samples) for samples in sizes]
+    drawn = draw_curve(
+        [
+            Series("updates", [(x, one.updates) for x, one in zip(places, found, strict=True)]),
+            Series("10 x rank", [(x, 10 * one.rank) for x, one in zip(places, found, strict=True)]),
+            Series(
+                "10 x samples in an update",
+                [(x, 10 * one.effective) for x, one in zip(places, found, strict=True)],
+            ),
+        ],
+        x="samples, as a power of ten",
+        y="recommended",
+    )
+    return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
+
+
 def pages() -> dict[str, str]:
     """All generated pages by file name."""
     return {
+        "../images/recommended.svg": recommendation_curve(),
         "command-line.md": command_line(),
         "run-folder.md": doc_page("The run folder", deepsynth.run.run),
         "errors.md": doc_page("Errors and exit codes", deepsynth.errors),

@@ -27,12 +27,14 @@ class ModelCard:
         purpose: What it does, to follow "It": `puts a short text into one of ...`.
         loading: Python that loads it; `{repo}` and `{base}` stand for the Hub names of the model
             and of the one it started from.
+        beside: What must be read with the figures, as Markdown.
     """
 
     task: str
     library: str
     purpose: str
     loading: str
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ def write(facts: Facts, said: ModelCard, repo: str) -> str:
     base = facts.base_model or "a local model file"
     named = ", ".join(facts.datasets) or "not recorded"
     rows = "\n".join(f"| {name} | {value} |" for name, value in _flat(facts.metrics))
+    beside = f"{said.beside}\n\n" if said.beside else ""
     loading = said.loading.format(repo=repo, base=base)
     text = f"""# {repo.split("/")[-1]}
 
@@ -149,7 +152,7 @@ from `{base}`; data: {named}.
 |---|---|
 {rows}
 
-They were measured on the data named above; on other data they will differ.
+{beside}They were measured on the data named above; on other data they will differ.
 
 ## Intended use and limits
 

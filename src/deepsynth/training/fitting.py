@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -9,7 +10,7 @@ from typing import Any, cast
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerState
 
 from deepsynth import durable
-from deepsynth.errors import DeepSynthError, JobError, Stopped
+from deepsynth.errors import DeepSynthError, JobError, StepFailed, Stopped
 from deepsynth.run.run import Run
 from deepsynth.training.callbacks import CleanStop, RunCallback, StopSwitch
 from deepsynth.training.checkpoints import is_complete, last_complete, updates_of
@@ -54,7 +55,39 @@ def fit(
             if update
             else "Raise train.epochs, or lower train.batch_size or train.gradient_accumulation.",
         )
+    if chooses := trainer.args.metric_for_best_model:
+        require_best(
+            trainer.state.log_history,
+            updates_of(found),
+            f"eval_{chooses.removeprefix('eval_')}",
+            greater=bool(trainer.args.greater_is_better),
+        )
     return found
+
+
+def require_best(history: list[dict[str, Any]], update: int, key: str, *, greater: bool) -> None:
+    """Hold the chosen checkpoint against the curve.
+
+    Args:
+        history: The Trainer's.
+        update: After which the chosen checkpoint was saved.
+        key: The figure that chooses.
+        greater: Whether more is better.
+
+    Raises:
+        StepFailed: Another update has a better figure.
+    """
+    figures = {e["step"]: e[key] for e in history if key in e and math.isfinite(e[key])}
+    if not figures:
+        return
+    best = (max if greater else min)(figures, key=figures.__getitem__)
+    if figures.get(update) != figures[best]:
+        raise StepFailed(
+            f"the checkpoint after update {update} was chosen ({key} {figures.get(update)}), and "
+            f"that after update {best} is better ({figures[best]}).",
+            where="step train",
+            hint="The model would not be the best of this training. Please report this.",
+        )
 
 
 def fit_in_run(

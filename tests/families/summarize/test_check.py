@@ -16,6 +16,7 @@ from deepsynth.families.summarize.check_pages import (
     check_geometry,
     check_mask,
     check_pages,
+    check_size,
     check_summaries,
 )
 from deepsynth.families.summarize.model import load_processor, page_view
@@ -95,14 +96,14 @@ def test_empty_and_endless_summaries(collator: PageCollator) -> None:
     given = rows(3)
     given[0]["summary"] = "  "
     given[1]["summary"] = "x y " * 25_000
-    found, _ = check_summaries(PageSamples(given, "train"), "train", collator)
+    found, _ = check_summaries(PageSamples(given, "train"), "train", collator, 24)
     assert codes(found)["summary-empty"] is Severity.WARNING
     assert codes(found)["summary-truncated"] is Severity.WARNING
     truncated = next(f for f in found if f.code == "summary-truncated")
     assert truncated.examples == ("train, row 1",)
     for row in given:
         row["summary"] = ""
-    found, _ = check_summaries(PageSamples(given, "train"), "train", collator)
+    found, _ = check_summaries(PageSamples(given, "train"), "train", collator, 24)
     assert codes(found)["summary-empty"] is Severity.ERROR
 
 
@@ -167,5 +168,31 @@ def test_one_summary_under_many_documents_is_said(
     same: int, severity: Severity, collator: PageCollator
 ) -> None:
     alike = [r | {"summary": "the same"} if n < same else r for n, r in enumerate(rows(4))]
-    found, _ = check_summaries(PageSamples(alike, "train"), "train", collator)
+    found, _ = check_summaries(PageSamples(alike, "train"), "train", collator, 24)
     assert codes(found)["summary-alike"] == severity
+
+
+def test_few_different_summaries_are_like_labels_and_said(collator: PageCollator) -> None:
+    labels = [r | {"summary": f"label {n % 8}"} for n, r in enumerate(rows(4) * 10)]
+    found, _ = check_summaries(PageSamples(labels, "train"), "train", collator, 24)
+    assert codes(found)["summary-alike"] is Severity.WARNING
+
+
+def test_summaries_longer_than_what_may_be_written_are_said(collator: PageCollator) -> None:
+    """The fault: 24 tokens are generated where summaries are longer, and nobody says so."""
+    samples = PageSamples(rows(4), "train")
+    found, _ = check_summaries(samples, "test", collator, 3)
+    finding = next(f for f in found if f.code == "summary-beyond-limit")
+    assert finding.severity is Severity.WARNING
+    assert finding.examples
+    derived = collator.generation_limit(samples.summaries())
+    found, _ = check_summaries(samples, "test", collator, derived)
+    assert "summary-beyond-limit" not in codes(found)
+
+
+def test_a_test_split_too_small_for_a_figure_is_said_before_training() -> None:
+    (finding,) = check_size(PageSamples(rows(3), "test"), "test", 60)
+    assert finding.code == "split-small"
+    assert "0.14" in finding.fix
+    assert check_size(PageSamples(rows(3), "train"), "train", 3) == []
+    assert check_size(PageSamples(rows(8), "test"), "test", 60) == []

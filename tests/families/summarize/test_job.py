@@ -10,6 +10,8 @@ from deepsynth.errors import DataError, DeepSynthError, JobError, ModelError, Re
 from deepsynth.families import get_family, load_job
 from deepsynth.families.summarize.export import check_same_loss, check_same_outputs
 from deepsynth.families.summarize.flags import DatasetFlags
+from deepsynth.families.summarize.job import LoraSettings
+from deepsynth.families.summarize.lora_presets import get_lora_preset
 from deepsynth.job.job import ResolvedJob
 
 ARTICLES = Path("examples/articles/articles.jsonl").resolve()
@@ -94,3 +96,30 @@ def test_an_export_that_differs_is_refused() -> None:
     check_same_outputs({"rougeL": 0.5}, {"rougeL": 0.51}, alike, "bf16")
     with pytest.raises(DeepSynthError, match="do not write the same"):
         check_same_outputs({"rougeL": 0.5}, {"rougeL": 0.5}, alike, "no")
+
+
+def test_a_job_that_goes_on_from_an_earlier_run_takes_its_adapter_as_it_is(tmp_path: Path) -> None:
+    """The card said rank 16 and the adapter trained with 32."""
+    adapter = tmp_path / "earlier" / "model" / "adapter"
+    adapter.mkdir(parents=True)
+    known = LoraSettings(dropout=0.2).filled(get_lora_preset("balanced"))
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "base"}))
+    trained = {"preset": "balanced", "lora": known.model_dump()}
+    (adapter / "training_config.json").write_text(json.dumps(trained))
+    lines = [json.dumps({"text": f"{n} words", "summary": f"{n}"}) for n in range(200)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    job = {"family": "summarize", "data": {"path": "a.jsonl"}, "model": "earlier"}
+    (tmp_path / "job.yaml").write_text(json.dumps(job))
+    family = get_family("summarize")
+    resolved = family.resolve(load_job(tmp_path / "job.yaml"))
+    found = {key: resolved.settings[f"lora.{key}"].value for key in ("rank", "router", "dropout")}
+    assert found == {"rank": 32, "router": "frozen", "dropout": 0.2}
+    assert "goes on from" in (resolved.settings["lora.rank"].why or "")
+    assert resolved.settings["moe.gate_dropout"].value == 0
+    for override, place in (
+        ("train.preset=standard", "train.preset"),
+        ("lora.rank=8", "lora.rank"),
+    ):
+        with pytest.raises(JobError, match="goes on from has") as caught:
+            family.resolve(load_job(tmp_path / "job.yaml", [override]))
+        assert caught.value.where == place

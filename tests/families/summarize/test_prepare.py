@@ -7,12 +7,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from deepsynth.checks import Severity
 from deepsynth.families import get_family, load_job
+from deepsynth.families.summarize.check_drawn import check_drawn
 from deepsynth.families.summarize.job import Data, Pages, SummarizeJob
 from deepsynth.families.summarize.predict import draw, page_settings
 from deepsynth.families.summarize.prepare import choose_rows, drawn_with, main
 from deepsynth.families.summarize.prepared import pages_drawn, read_samples, rows_of
-from deepsynth.families.summarize.samples import ShardRows
+from deepsynth.families.summarize.samples import PageSamples, ShardRows
 from deepsynth.pages.generate import generate
 from deepsynth.pages.render.settings import PageSettings
 from deepsynth.run.run import Run
@@ -116,6 +118,20 @@ def test_how_the_pages_were_drawn_travels_with_the_model(tmp_path: Path) -> None
     row = read_samples(run, "train", "train").row(0)
     settings = page_settings(tmp_path, run.job(SummarizeJob).pages)
     assert draw(row["text"], settings, "text") == [image["bytes"] for image in row["images"]]
+
+    samples = read_samples(run, "train", "train")
+    (finding,) = check_drawn(samples, "train", settings)
+    assert finding.code == "pages-own"
+    # The fault: the pages are those of another document, which scores 1.000.
+    documents = [dict(samples.row(index)) for index in range(len(samples))]
+    pages_of = [row["images"] for row in documents]
+    shuffled = [
+        row | {"images": images}
+        for row, images in zip(documents, [*pages_of[1:], pages_of[0]], strict=True)
+    ]
+    (finding,) = check_drawn(PageSamples(shuffled, "rows"), "train", settings)
+    assert (finding.code, finding.severity) == ("pages-foreign", Severity.ERROR)
+    assert finding.examples[0] == "rows, row 0: its page is at rows, row 5"
 
 
 def test_pages_of_two_kinds_and_of_no_known_kind_are_said(tmp_path: Path) -> None:

@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from deepsynth.families.summarize.job import LoraSettings
 from deepsynth.families.summarize.probe import Speed
-from deepsynth.families.summarize.recommend import expected_updates, filled, recommendations
+from deepsynth.families.summarize.recommend import (
+    expected_updates,
+    filled,
+    recommendations,
+    suited,
+)
 from deepsynth.training import TrainerConfig, recommended
 
 
@@ -63,13 +69,48 @@ def test_full_training_takes_a_small_rate_and_no_lora() -> None:
     assert not any(key.startswith("lora.") for key in values)
 
 
+def trained_weights(config: TrainerConfig) -> int:
+    """Weights that the adapter trains in DeepSeek-OCR-2."""
+    shape = {"tiny_data": 164_800, "balanced": 248_640, "high_capacity_moe": 263_424}
+    return (config.lora.rank or 0) * shape[config.preset] + (
+        config.lora.expert_rank or 0
+    ) * 3_694_592
+
+
+@pytest.mark.parametrize("start", [9, 49, 99, 999, 19_999])
+def test_one_sample_more_changes_next_to_nothing(start: int) -> None:
+    """49 samples were 301 updates of 8 M weights, 50 were 120 of 31.6 M."""
+    one, two = (filled(TrainerConfig(), samples) for samples in (start, start + 1))
+    updates = [expected_updates(c, start + n).updates for n, c in enumerate((one, two))]
+    assert updates[1] == pytest.approx(updates[0], rel=0.06)
+    assert trained_weights(two) == pytest.approx(trained_weights(one), rel=0.06)
+    assert two.learning_rate == pytest.approx(one.learning_rate or 0, rel=0.06)
+
+
+def test_the_page_on_presets_says_what_is_recommended() -> None:
+    text = Path("docs/reference/lora-presets.md").read_text(encoding="utf-8")
+    for samples in (3, 9, 10, 49, 50, 1000, 20_000):
+        size = suited(samples)
+        ranks = f"{size.rank} / {size.expert_rank}"
+        assert f"| {samples:,} | `{size.preset}` | {ranks} | {size.updates:,} |" in text
+
+
+def test_more_samples_never_train_fewer_weights_or_updates() -> None:
+    sizes = [int(1.2**power) for power in range(5, 70)]
+    found = [filled(TrainerConfig(), samples) for samples in sizes]
+    weights = [trained_weights(config) for config in found]
+    assert all(b > 0.94 * a for a, b in pairwise(weights))
+    wanted = [suited(samples).updates for samples in sizes]
+    assert wanted == sorted(wanted)
+
+
 def test_more_devices_need_less_accumulation() -> None:
     one, four = (
         {a.key: a.value for a in recommendations(TrainerConfig(), 400, LoraSettings(), n)}
         for n in (1, 4)
     )
-    assert one["train.gradient_accumulation"] == 8
-    assert four["train.gradient_accumulation"] == 2
+    assert one["train.gradient_accumulation"] == 4
+    assert four["train.gradient_accumulation"] == 1
 
 
 def test_minutes_come_from_a_probe_only() -> None:

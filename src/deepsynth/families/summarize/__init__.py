@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepsynth.evaluation.comparison import shown_interval
 from deepsynth.families.family import Family, Metric
 from deepsynth.terminal import groups
 from deepsynth.terminal.verb import Verb
@@ -31,13 +32,25 @@ def _measure(job: SummarizeJob) -> list[Source]:
 
 
 def _recommend(job: SummarizeJob, sources: list[Source]) -> list[Recommendation]:
+    from deepsynth.families.summarize.continuing import adapter_of, continued
     from deepsynth.families.summarize.recommend import recommendations
     from deepsynth.families.summarize.sources import pinned
 
     rows = sum(source.rows for source in sources)
     samples = max(1, min(rows, job.data.max_train_samples or rows))
     devices = max(1, job.gpus)
-    advice = recommendations(job.train, samples, job.lora, devices, scratch=job.is_scratch)
+    config = job.trainer_config(job.model)
+    earlier = adapter_of(job.model)
+    if earlier is not None and not job.trains_fully:
+        config = continued(config, earlier)
+    advice = recommendations(
+        config,
+        samples,
+        config.lora,
+        devices,
+        scratch=job.is_scratch,
+        earlier=earlier is not None,
+    )
     return [*advice, *pinned(job.data, sources)]
 
 
@@ -48,16 +61,17 @@ def _plan(resolved: ResolvedJob) -> Plan:
 
 
 def _headline(final: dict[str, Any]) -> list[str]:
-    low, high = final["rougeL_low"], final["rougeL_high"]
-    lines = [
-        f"ROUGE-L {final['rougeL']:.3f} (95 % interval {low:.3f}-{high:.3f}), ROUGE-1 "
-        f"{final['rouge1']:.3f}, ROUGE-2 {final['rouge2']:.3f} on {final['samples']} documents of "
-        f"the {final['split']} split; {final['empty_rate']:.0%} empty"
-    ]
-    for baseline in final["baselines"]:
-        lines.append(f"  {baseline['what']}: ROUGE-L {baseline['rougeL']:.3f}")
-    lines += final["remarks"]
-    return lines
+    lines = [f"{found['severity'].capitalize()}: {found['what']}" for found in final["findings"]]
+    if "rougeL" in final:
+        interval = shown_interval(final["rougeL_low"], final["rougeL_high"])
+        lines.append(
+            f"ROUGE-L {final['rougeL']:.3f}{interval}, ROUGE-1 {final['rouge1']:.3f}, ROUGE-2 "
+            f"{final['rouge2']:.3f} on {final['samples']} documents of the {final['split']} split; "
+            f"{final['distinct']} different summaries, {final['empty_rate']:.0%} empty, "
+            f"{final['ended_rate']:.0%} ended by themselves"
+        )
+    lines += [f"  {baseline['compared']}" for baseline in final["baselines"]]
+    return [*lines, *final["remarks"]]
 
 
 def _predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[str, Any]]:
@@ -70,24 +84,30 @@ def _show(answer: dict[str, Any]) -> str:
     return f"{answer['summary']}  ({answer['pages']} pages)"
 
 
+def card_of(run: Run) -> ModelCard:
+    """What the card of a model says: with its figures, what they must be held against."""
+    from deepsynth.hub.model_card import ModelCard
+
+    final = run.final_metrics() or {}
+    said = [found["what"] for found in final.get("findings", [])]
+    compared = [f"- {baseline['compared']}" for baseline in final.get("baselines", [])]
+    if compared:
+        said.append("Beside it, on the same documents:\n\n" + "\n".join(compared))
+    return ModelCard(
+        task="image-text-to-text",
+        library="peft",
+        purpose="reads page images of a document and writes a summary of it",
+        loading=_LOADING,
+        beside="\n\n".join([*said, *final.get("remarks", [])]),
+    )
+
+
 _LOADING = """from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 processor = AutoProcessor.from_pretrained("{base}")
 model = AutoModelForImageTextToText.from_pretrained("{base}")
 model = PeftModel.from_pretrained(model, "{repo}")"""
-
-
-def _card(run: Run) -> ModelCard:
-    from deepsynth.hub.model_card import ModelCard
-
-    return ModelCard(
-        task="image-text-to-text",
-        library="peft",
-        purpose="reads page images of a document and writes a summary of it",
-        loading=_LOADING,
-    )
-
 
 FAMILY = Family(
     name="summarize",
@@ -110,5 +130,5 @@ FAMILY = Family(
     ),
     flags="deepsynth.families.summarize.flags:DatasetFlags",
     metrics=(Metric("rougeL", "ROUGE-L", "higher"),),
-    card=_card,
+    card=card_of,
 )

@@ -5,19 +5,45 @@ The prompt is the pages followed by the instruction; loss is computed on the sum
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import torch
 
 from deepsynth.families.summarize.features import embed, plain_model
 from deepsynth.families.summarize.model import PageView, image_token
-from deepsynth.families.summarize.samples import Page, PageSamples, Sample, decode_page
+from deepsynth.families.summarize.samples import Page, PageSamples, Sample, decode_page, evenly
 
 Pages = Literal["pixels", "bytes", "features"]
 IGNORED = -100
 """Label of a position that no loss is computed on."""
-MAX_NEW_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Written:
+    """A summary that a model wrote.
+
+    Attributes:
+        row: Identity of the sample it was written for, taken where the batch was made.
+        text: The summary.
+        ended: The model ended it by itself, before the limit.
+    """
+
+    row: str
+    text: str
+    ended: bool
+
+
+class Documents(Protocol):
+    """Whatever hands out samples by their index: `PageSamples`, or the same with other pages."""
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+_ROOM = 1.25
+"""How much longer than the longest training summary a written one may be."""
 
 
 class PageCollator:
@@ -57,7 +83,7 @@ class PageCollator:
         return PageCollator(*made, pages, features)
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        """A training batch, with `labels` and `sample_index`."""
+        """A training batch, with `labels`, `sample_index`, and `row`: the identity of each."""
         import torch
 
         batch = self.prompts(samples)
@@ -71,6 +97,7 @@ class PageCollator:
         batch["input_ids"] = torch.cat([batch["input_ids"], ids], dim=1)
         batch["attention_mask"] = torch.cat([batch["attention_mask"], mask], dim=1)
         batch["sample_index"] = torch.tensor([sample.index for sample in samples])
+        batch["row"] = torch.tensor([int(sample.identity, 16) for sample in samples])
         return batch
 
     def prompts(self, samples: Sequence[Sample]) -> dict[str, Any]:
@@ -117,6 +144,11 @@ class PageCollator:
         tokenizer = self.processor.tokenizer
         found = tokenizer(list(summaries), add_special_tokens=False, split_special_tokens=True)
         return found["input_ids"]
+
+    def generation_limit(self, summaries: Sequence[str]) -> int:
+        """Tokens after which a written summary is cut: a quarter more than the longest of these."""
+        longest = max((len(self.target_ids(text)) for text in summaries), default=1)
+        return 8 * math.ceil(longest * _ROOM / 8)
 
     def prompt_ids(self, sample: Sample) -> list[int]:
         """Tokens of the prompt; they depend on number and size of the pages alone."""
@@ -215,13 +247,14 @@ def label_inputs(labels: Any, target_only: bool) -> dict[str, Any]:
 def mean_loss(
     model: Any, collator: PageCollator, samples: PageSamples, count: int, batch_size: int
 ) -> float:
-    """Loss on the first `count` samples, averaged as the Trainer's evaluation averages it."""
+    """Loss on `count` samples, evenly drawn, averaged as the Trainer's evaluation averages it."""
     core = plain_model(model)
     was_training = core.training
     model.eval()
     total = 0.0
+    chosen = evenly(count, len(samples))
     for start in range(0, count, batch_size):
-        indices = range(start, min(start + batch_size, count))
+        indices = chosen[start : start + batch_size]
         batch = collator([samples[i] for i in indices])
         batch = {name: value.to(core.device) for name, value in batch.items()}
         total += float(batch_loss(model, batch, collator.processor)) * len(indices)
@@ -238,7 +271,7 @@ def loss_inputs(
     model: Any, batch: dict[str, Any], processor: Any, target_only: bool = True
 ) -> dict[str, Any]:
     """A batch of the collator as keyword arguments of the model's forward, labels included."""
-    fields = {k: v for k, v in batch.items() if k not in ("labels", "sample_index")}
+    fields = {k: v for k, v in batch.items() if k not in ("labels", "sample_index", "row")}
     fields = model_inputs(plain_model(model), fields, processor)
     return fields | label_inputs(batch["labels"], target_only)
 
@@ -247,13 +280,13 @@ def loss_inputs(
 def generate(
     model: Any,
     collator: PageCollator,
-    samples: PageSamples,
-    indices: list[int],
+    samples: Documents,
+    indices: Sequence[int],
     *,
+    max_new_tokens: int,
     batch_size: int = 4,
-    max_new_tokens: int = MAX_NEW_TOKENS,
     progress: Callable[[int], None] = lambda done: None,
-) -> list[str]:
+) -> list[Written]:
     """Summaries of some samples, written greedily, in batches.
 
     Args:
@@ -261,17 +294,21 @@ def generate(
         collator: As in training.
         samples: Their owner.
         indices: Which.
-        batch_size: Samples at once.
         max_new_tokens: Longest summary.
+        batch_size: Samples at once.
         progress: Told how many are done.
     """
     core = plain_model(model)
     tokenizer = collator.processor.tokenizer
     was_training = core.training
     model.eval()
-    texts: list[str] = []
+    named = core.generation_config.eos_token_id
+    named = named if isinstance(named, list) else [] if named is None else [named]
+    ends = torch.tensor([tokenizer.eos_token_id, *named])
+    found: list[Written] = []
     for start in range(0, len(indices), batch_size):
-        batch = collator.prompts([samples[i] for i in indices[start : start + batch_size]])
+        rows = [samples[i] for i in indices[start : start + batch_size]]
+        batch = collator.prompts(rows)
         batch = {k: v.to(core.device) if hasattr(v, "to") else v for k, v in batch.items()}
         fields = model_inputs(core, batch, collator.processor)
         written = core.generate(
@@ -282,7 +319,12 @@ def generate(
         )
         if "input_ids" in fields:
             written = written[:, fields["input_ids"].shape[1] :]
-        texts += tokenizer.batch_decode(written, skip_special_tokens=True)
-        progress(len(texts))
+        ended = torch.isin(written, ends.to(written.device)).any(dim=1).tolist()
+        texts = tokenizer.batch_decode(written, skip_special_tokens=True)
+        found += [
+            Written(row.identity, text.strip(), end)
+            for row, text, end in zip(rows, texts, ended, strict=True)
+        ]
+        progress(len(found))
     model.train(was_training)
-    return [text.strip() for text in texts]
+    return found

@@ -15,17 +15,24 @@ from deepsynth.checks.report import (
     write_findings,
 )
 from deepsynth.families.summarize.batches import PageCollator
+from deepsynth.families.summarize.check_drawn import check_drawn
 from deepsynth.families.summarize.check_pages import (
     check_geometry,
     check_mask,
     check_pages,
+    check_size,
     check_summaries,
 )
 from deepsynth.families.summarize.job import SummarizeJob, TrainerConfig
 from deepsynth.families.summarize.lora import count_trainable, empty_model, place_lora
 from deepsynth.families.summarize.memory import memory_estimate, readable_size
 from deepsynth.families.summarize.model import load_processor, model_config, page_view
-from deepsynth.families.summarize.prepared import read_samples, start_config
+from deepsynth.families.summarize.prepared import (
+    drawn_settings,
+    pages_drawn,
+    read_samples,
+    start_config,
+)
 from deepsynth.families.summarize.recommend import expected_updates
 from deepsynth.families.summarize.report import write_preview
 from deepsynth.families.summarize.session import base_of
@@ -118,10 +125,14 @@ def main(run: Run) -> None:
     collator = PageCollator(processor, view, config.prompt, config.max_target_tokens)
     mean = sum(map(len, pages)) / len(pages)
     findings += check_geometry(view, mean)
+    limit = config.max_new_tokens or collator.generation_limit(train.summaries())
+    scored = job.evaluation.split
+    findings += check_size(splits[scored], scored, sum(map(len, splits.values())))
+    drawn = drawn_settings(pages_drawn(run), job.pages)
     longest = 0
     for name, samples in splits.items():
-        found, high = check_summaries(samples, name, collator)
-        findings += found
+        found, high = check_summaries(samples, name, collator, limit)
+        findings += [*found, *check_drawn(samples, name, drawn)]
         longest = max(longest, high)
     found, preview = check_mask(train, collator)
     findings += found

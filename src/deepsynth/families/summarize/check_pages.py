@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
 from deepsynth import images
 from deepsynth.checks import Finding, Severity
 from deepsynth.errors import DataError
+from deepsynth.evaluation.comparison import FEWEST
 from deepsynth.families.summarize.batches import IGNORED, PageCollator
 from deepsynth.families.summarize.model import PageView
 from deepsynth.families.summarize.samples import PageSamples
@@ -15,7 +17,26 @@ from deepsynth.families.summarize.samples import PageSamples
 TRUNCATED_SHARE = 0.02
 _ALIKE_SHARE = 0.2
 """Share of the documents from which on one summary is too common."""
+_DISTINCT_SHARE = 0.5
+"""Share of the documents that must have a summary of their own."""
 _EXAMPLES = 5
+
+
+def check_size(samples: PageSamples, split: str, total: int) -> list[Finding]:
+    """Whether a held-out split is large enough for a figure.
+
+    Args:
+        samples: What is scored after training.
+        split: Its name.
+        total: Documents in all splits.
+    """
+    if split == "train" or len(samples) >= FEWEST:
+        return []
+    share = math.ceil(100 * FEWEST / total) / 100
+    fix = f"Hold out more: data.{split}_share: {share:.2f}." if share < 0.5 else ""
+    what = f"{len(samples)} documents of the {split} split are too few for a figure "
+    what += f"(at least {FEWEST}): after training there will be none."
+    return [Finding(Severity.WARNING, "split-small", f"data.{split}_share", what, fix)]
 
 
 def check_pages(samples: PageSamples, split: str) -> list[Finding]:
@@ -104,9 +125,19 @@ def check_geometry(view: PageView, pages: float) -> list[Finding]:
 
 
 def check_summaries(
-    samples: PageSamples, split: str, collator: PageCollator
+    samples: PageSamples, split: str, collator: PageCollator, limit: int
 ) -> tuple[list[Finding], int]:
-    """Empty and overlong summaries; also returns the tokens that 95 % of them stay within."""
+    """Empty, repeated and overlong summaries.
+
+    Args:
+        samples: Of a split.
+        split: Its name.
+        collator: As in training.
+        limit: Tokens after which a written summary is cut.
+
+    Returns:
+        Findings, and the tokens that 95 % of the summaries stay within.
+    """
     import numpy as np
 
     texts = samples.summaries()
@@ -126,11 +157,11 @@ def check_summaries(
             )
         )
     findings += _alike(texts, split)
-    limit = collator.max_target_tokens
+    learned = collator.max_target_tokens
     # No token is longer than a few hundred characters: beyond this the count changes nothing.
-    capped = [text[: 64 * limit] for text in texts]
+    capped = [text[: 64 * max(learned, limit)] for text in texts]
     lengths = np.array([len(ids) + 1 for ids in collator.tokens_of(capped)] or [1])
-    cut = np.flatnonzero(lengths > limit)
+    cut = np.flatnonzero(lengths > learned)
     middle, high, top = np.percentile(lengths, [50, 95, 100]).astype(int)
     findings.append(
         Finding(
@@ -138,7 +169,8 @@ def check_summaries(
             "summary-tokens",
             split,
             f"Tokens of a summary: {middle} in the middle, 95 % up to {high}, longest {top}; "
-            f"{len(cut) / len(lengths):.1%} are cut at {limit}.",
+            f"{len(cut) / len(lengths):.1%} are cut at {learned}; {len(set(texts))} of "
+            f"{len(texts)} are different. Summaries are written up to {limit} tokens.",
         )
     )
     if len(cut):
@@ -148,9 +180,23 @@ def check_summaries(
                 Severity.WARNING if severe else Severity.INFO,
                 "summary-truncated",
                 split,
-                f"{len(cut)} summaries lose their end at train.max_target_tokens {limit}.",
+                f"{len(cut)} summaries lose their end at train.max_target_tokens {learned}.",
                 f"Set train.max_target_tokens: {high + 8}, or shorten them.",
                 tuple(samples.where(int(index)) for index in cut[:_EXAMPLES]),
+            )
+        )
+    beyond = np.flatnonzero(lengths > limit)
+    if len(beyond):
+        findings.append(
+            Finding(
+                Severity.WARNING,
+                "summary-beyond-limit",
+                split,
+                f"{len(beyond)} of {len(texts)} summaries are longer than what the model may "
+                f"write, {limit} tokens: it cannot score well on them.",
+                f"Set evaluation.max_new_tokens: {top + 8}, or leave it out: it then follows the "
+                "training summaries. Those are cut at train.max_target_tokens.",
+                tuple(samples.where(int(index)) for index in beyond[:_EXAMPLES]),
             )
         )
     return findings, int(high)
@@ -160,7 +206,12 @@ def _alike(texts: list[str], split: str) -> list[Finding]:
     """A summary that stands under many documents: the model would learn to say it of any page."""
     (common, count), *_ = Counter(text.strip() for text in texts).most_common(1) or [("", 0)]
     if count < max(2, _ALIKE_SHARE * len(texts)) or not common:
-        return []
+        distinct = len({text.strip() for text in texts})
+        if distinct > _DISTINCT_SHARE * len(texts):
+            return []
+        what = f"{len(texts)} documents have {distinct} different summaries, like labels. A model "
+        what += "that guesses them scores well; the family classify is made for labels."
+        return [Finding(Severity.WARNING, "summary-alike", split, what)]
     every = count == len(texts)
     return [
         Finding(

@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deepsynth import durable
-from deepsynth.errors import DataError
-from deepsynth.families.summarize.batches import PageCollator, generate, mean_loss
+from deepsynth.errors import DataError, StepFailed
+from deepsynth.families.summarize.baselines import best_constant, lead, nearest_summaries
+from deepsynth.families.summarize.batches import PageCollator, Written
+from deepsynth.families.summarize.controls import (
+    LOOKED_AT,
+    BlankPages,
+    OtherPages,
+    other_documents,
+    require_own_summaries,
+)
 from deepsynth.families.summarize.export import (
     check_same_loss,
     check_same_outputs,
+    check_same_start,
     compare_outputs,
 )
 from deepsynth.families.summarize.job import SummarizeJob
-from deepsynth.families.summarize.metrics import lead, score
-from deepsynth.families.summarize.model import autocast, page_view
-from deepsynth.families.summarize.moe import counting_experts, usage_report
+from deepsynth.families.summarize.judge import Judge
+from deepsynth.families.summarize.model import page_view
+from deepsynth.families.summarize.moe import usage_report
 from deepsynth.families.summarize.prepared import (
     exported,
     load_adapted,
@@ -34,93 +43,53 @@ from deepsynth.families.summarize.prepared import (
     to_device,
 )
 from deepsynth.families.summarize.report import write_report
-from deepsynth.families.summarize.samples import PageSamples
-from deepsynth.families.summarize.train import REFERENCE
+from deepsynth.families.summarize.samples import PageSamples, evenly
+from deepsynth.families.summarize.train import TRAINED_ROWS
+from deepsynth.families.summarize.verdict import (
+    BLANK_PAGES,
+    OTHER_PAGES,
+    Answers,
+    has_figure,
+    judge_experts,
+    judge_figures,
+    remarks,
+)
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
 from deepsynth.training.arguments import choose_precision
 
 
-class Judge:
-    """Scores models on the same samples, one after the other, with progress over all of them.
+@dataclass(frozen=True)
+class Wrote:
+    """What the trained model wrote, and what else its weights were asked while in memory.
 
-    Args:
-        run: Whose settings.
-        samples: What is summarised.
-        count: How many of them.
-        models: How many models will be judged.
+    Attributes:
+        summaries: By document.
+        usage: Of its experts.
+        swapped: From the pages of another document, for some of them.
+        others: Whose pages these were.
+        blank: From blank pages.
     """
 
-    def __init__(self, run: Run, samples: PageSamples, count: int, models: int) -> None:
-        self._run = run
-        self._job = run.job(SummarizeJob)
-        self._samples = samples
-        self._count = count
-        self._total = count * models
-        self._done = 0
-        self.reference: dict[str, Any] = durable.read_json(run.path / "training" / REFERENCE)
-        self._reference_samples = read_samples(run, "evaluate", self.reference["split"])
-        self.references = [samples.summaries()[index] for index in range(count)]
-
-    def summaries(self, model: Any, collator: PageCollator, note: str) -> tuple[list[str], Any]:
-        """What a model writes, and which experts it used for that."""
-        evaluation = self._job.evaluation
-        with counting_experts(model) as usage, self._autocast():
-            written = generate(
-                model,
-                collator,
-                self._samples,
-                list(range(self._count)),
-                batch_size=evaluation.batch_size,
-                max_new_tokens=evaluation.max_new_tokens,
-                progress=self._advance(note),
-            )
-        self._done += self._count
-        return written, usage
-
-    def figures(self, written: list[str]) -> dict[str, Any]:
-        """ROUGE and the rest of some summaries."""
-        return score(
-            written,
-            self.references,
-            resamples=self._job.evaluation.bootstrap_samples,
-            seed=self._job.seed,
-        )
-
-    def loss(self, model: Any, collator: PageCollator) -> float:
-        """Loss on the samples the training process measured its own on."""
-        reference = self.reference
-        with self._autocast():
-            return mean_loss(
-                model,
-                collator,
-                self._reference_samples,
-                reference["samples"],
-                reference["batch_size"],
-            )
-
-    def _advance(self, note: str) -> Callable[[int], None]:
-        def tell(done: int) -> None:
-            self._run.progress("evaluate", self._done + done, self._total, "summaries", note)
-
-        return tell
-
-    def _autocast(self) -> Any:
-        return autocast(self.reference["precision"])
+    summaries: list[Written]
+    usage: dict[str, list[int]]
+    swapped: dict[int, Written]
+    others: dict[int, int]
+    blank: list[str]
 
 
 def main(run: Run) -> None:
     """Score the model of a run and write the report."""
     job = run.job(SummarizeJob)
     samples, split = _evaluated(run, job)
-    count = min(job.evaluation.max_samples, len(samples))
     config = start_config(run, "evaluate")
     folders = exported(run)
-    judge = Judge(run, samples, count, len(folders) + job.evaluation.baselines)
+    judge = Judge(run, samples, len(folders) + job.evaluation.baselines)
+    if split != "train":
+        require_unseen(run, samples, judge.chosen, split)
     precision = choose_precision(config.mixed_precision)
-    written: dict[str, list[str]] = {}
+    wrote: dict[str, Wrote] = {}
     losses: dict[str, float] = {}
-    usage: dict[str, Any] = {}
     for name, folder in folders.items():
         model, processor = (
             load_adapted(run, "evaluate", folder)
@@ -131,54 +100,147 @@ def main(run: Run) -> None:
         to_device(model)
         losses[name] = judge.loss(model, collator)
         check_same_loss(name, judge.reference["loss"], losses[name], precision)
-        written[name], usage[name] = judge.summaries(model, collator, name)
+        wrote[name] = _ask(judge, model, collator, samples, name, controls=not wrote, job=job)
         del model
         gc.collect()
-    first = next(iter(written))
-    final: dict[str, Any] = {"split": split, **judge.figures(written[first])}
-    final["export"] = {"trained_loss": judge.reference["loss"], "losses": losses}
-    if len(written) == 2:
-        merged = judge.figures(written["merged"])
-        alike = compare_outputs(written["adapter"], written["merged"])
-        check_same_outputs(final, merged, alike, precision)
-        final["export"] |= {"merged_rougeL": merged["rougeL"], **alike}
+    ours = next(iter(wrote.values()))
+    by_document = dict(zip(judge.chosen, ours.summaries, strict=True))
+    require_own_summaries(by_document, ours.swapped, ours.others, precision)
+    texts = [one.text for one in ours.summaries]
+    figures = judge.figures(texts, judge.references)
+    ended = sum(one.ended for one in ours.summaries) / len(ours.summaries)
+    export: dict[str, Any] = {"trained_loss": judge.reference["loss"], "losses": losses}
+    if len(wrote) == 2:
+        second = [one.text for one in wrote["merged"].summaries]
+        merged = judge.figures(second, judge.references)
+        alike = compare_outputs(texts, second)
+        check_same_outputs(figures, merged, alike, precision)
+        export |= {"merged_rougeL": merged["rougeL"], **alike}
     untrained: list[str] = []
     experts: list[dict[str, Any]] = []
-    final["baselines"] = []
+    answers = _controls(judge, ours, by_document, samples)
     if job.evaluation.baselines:
         model, processor = load_start(run, "evaluate")
         collator = _collator(processor, job, samples)
-        untrained, before = judge.summaries(to_device(model), collator, "before training")
-        experts = usage_report(before, usage[first])
-        texts = [str(samples.row(index).get("text") or "") for index in range(count)]
-        final["baselines"] = [
-            {"what": "the first three sentences", **judge.figures([lead(t) for t in texts])},
-            {"what": "the model before training", **judge.figures(untrained)},
+        to_device(model)
+        check_same_start(judge.reference["start_loss"], judge.loss(model, collator), precision)
+        before, usage = judge.summaries(model, collator, "before training")
+        untrained = [one.text for one in before]
+        experts = usage_report(usage, ours.usage)
+        answers = [
+            *_without_a_model(run, judge, texts, samples, split),
+            Answers("the model before training", untrained, texts, judge.references),
+            *answers,
         ]
-    final["remarks"] = remarks(job, split)
-    final["training"] = durable.read_json(run.path / "training" / "summary.json")
+    baselines = [one.compared(judge.figures(one.texts, one.references), job) for one in answers]
+    findings = judge_figures(split, figures, baselines, ended, judge.limit)
+    findings += judge_experts(experts)
+    if not has_figure(split, len(texts)):
+        figures = {key: figures[key] for key in ("samples", "distinct", "empty_rate")}
+        baselines = []
+    training = durable.read_json(run.path / "training" / "summary.json")
+    final = {
+        "split": split,
+        **figures,
+        "ended_rate": round(ended, 4),
+        "findings": [finding.as_dict() for finding in findings],
+        "baselines": baselines,
+        "export": export,
+        "remarks": [*training["remarks"], *remarks(job, split)],
+        "training": training,
+    }
     folder = run.path / "evaluation"
     folder.mkdir(exist_ok=True)
-    _write_summaries(folder / "summaries.jsonl", samples, written[first], untrained)
+    _write_summaries(folder / "summaries.jsonl", samples, by_document, untrained)
     durable.write_json(folder / "experts.json", experts)
     durable.write_json(run.path / "metrics.json", final)
-    write_report(run, final, samples, written[first], untrained, experts)
+    write_report(run, final, samples, by_document, untrained, experts)
 
 
-def remarks(job: SummarizeJob, split: str) -> list[str]:
-    """What must be said beside the figures so that nobody takes them for more than they are."""
-    said: list[str] = []
-    if split == "train":
-        said.append(
-            "These documents were shown in training: the figures say how well they were "
-            "memorised, nothing about other documents."
+def _ask(
+    judge: Judge,
+    model: Any,
+    collator: PageCollator,
+    samples: PageSamples,
+    name: str,
+    *,
+    controls: bool,
+    job: SummarizeJob,
+) -> Wrote:
+    """Let a trained model write, and, with `controls`, write without the right pages too."""
+    written, usage = judge.summaries(model, collator, name)
+    if not controls:
+        return Wrote(written, usage, {}, {}, [])
+    some = [judge.chosen[place] for place in evenly(LOOKED_AT, len(judge.chosen))]
+    others = other_documents(some, job.seed)
+    pages = OtherPages(samples, others)
+    swapped = judge.write(model, collator, pages, list(others), "pages of another document")
+    blank = BlankPages(samples)
+    first = blank.representatives(judge.chosen)
+    distinct = sorted(set(first.values()))
+    nothing = judge.write(model, collator, blank, distinct, "blank pages")
+    said = dict(zip(distinct, nothing, strict=True))
+    return Wrote(
+        written,
+        usage,
+        dict(zip(others, swapped, strict=True)),
+        others,
+        [said[first[index]].text for index in judge.chosen],
+    )
+
+
+def _controls(
+    judge: Judge, ours: Wrote, by_document: dict[int, Written], samples: PageSamples
+) -> list[Answers]:
+    """The same model without the right pages."""
+    found = [
+        Answers(BLANK_PAGES, ours.blank, [one.text for one in ours.summaries], judge.references)
+    ]
+    if ours.others:
+        found.append(
+            Answers(
+                OTHER_PAGES,
+                [one.text for one in ours.swapped.values()],
+                [by_document[index].text for index in ours.swapped],
+                [samples.summaries()[index] for index in ours.swapped],
+            )
         )
-    if job.is_scratch:
-        said.append(
-            "The model started from random weights: this proves that the machinery works, "
-            "not what a summariser can do."
+    return found
+
+
+def _without_a_model(
+    run: Run, judge: Judge, ours: list[str], samples: PageSamples, split: str
+) -> list[Answers]:
+    """Summaries that cost nothing; those taken from texts only where the data has texts."""
+    train = read_samples(run, "evaluate", "train")
+    constant = best_constant(train.summaries())
+    found = {"the best constant summary": [constant] * len(ours)}
+    known, texts = train.texts(), samples.texts()
+    if known and texts:
+        chosen = [texts[index] for index in judge.chosen]
+        found["the first three sentences"] = [lead(text) for text in chosen]
+        if len(known) > (split == "train"):
+            itself = judge.chosen if split == "train" else [None] * len(chosen)
+            nearest = nearest_summaries(chosen, known, train.summaries(), itself)
+            found["the summary of the nearest training text"] = nearest
+    return [Answers(what, said, ours, judge.references) for what, said in found.items()]
+
+
+def require_unseen(run: Run, samples: PageSamples, chosen: list[int], split: str) -> None:
+    """Refuse to score documents that the model was trained on.
+
+    Raises:
+        StepFailed: Some of those to be scored were, by their pages and summary.
+    """
+    trained = set((run.path / "training" / TRAINED_ROWS).read_text(encoding="utf-8").split())
+    seen = [index for index in chosen if samples.identity(index) in trained]
+    if seen:
+        raise StepFailed(
+            f"{len(seen)} of {len(chosen)} documents of the {split} split were trained on, such "
+            f"as {samples.where(seen[0])}: figures on them would not be true.",
+            where="step evaluate",
+            hint="Prepare the data again in a new run.",
         )
-    return said
 
 
 def _evaluated(run: Run, job: SummarizeJob) -> tuple[PageSamples, str]:
@@ -199,17 +261,19 @@ def _collator(processor: Any, job: SummarizeJob, samples: PageSamples) -> PageCo
 
 
 def _write_summaries(
-    path: Path, samples: PageSamples, written: list[str], untrained: list[str]
+    path: Path, samples: PageSamples, written: dict[int, Written], untrained: list[str]
 ) -> None:
     lines: list[str] = []
-    for index, text in enumerate(written):
+    for place, (index, one) in enumerate(written.items()):
         row = {
             "where": samples.where(index),
+            "row": one.row,
             "reference": samples.summaries()[index],
-            "summary": text,
+            "summary": one.text,
+            "ended": one.ended,
         }
         if untrained:
-            row["before_training"] = untrained[index]
+            row["before_training"] = untrained[place]
         lines.append(json.dumps(row, ensure_ascii=False))
     durable.write_text(path, "\n".join(lines) + "\n")
 

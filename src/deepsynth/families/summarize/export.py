@@ -97,6 +97,21 @@ def check_same_loss(name: str, trained: float, reloaded: float, precision: str) 
         )
 
 
+def check_same_start(began: float, loaded: float, precision: str) -> None:
+    """Compare the model before training, as it is loaded now, with that which training began with.
+
+    Raises:
+        StepFailed: It is another model, so it is no baseline of this training.
+    """
+    if not abs(began - loaded) <= TOLERANCE[precision] * max(abs(began), 0.05):
+        raise StepFailed(
+            f"the model before training is not the one that training began with: loss {loaded:.5f} "
+            f"now, {began:.5f} then.",
+            where="step evaluate",
+            hint="Compare nothing with it. Train again; if it happens again, please report it.",
+        )
+
+
 def compare_outputs(adapter: list[str], merged: list[str]) -> dict[str, Any]:
     """How many summaries adapter and merged model write alike, word for word."""
     same = sum(a == b for a, b in zip(adapter, merged, strict=True))

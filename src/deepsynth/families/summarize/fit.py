@@ -20,9 +20,10 @@ from deepsynth import durable
 from deepsynth.errors import JobError
 from deepsynth.families.summarize.export import export_checkpoint
 from deepsynth.families.summarize.job import TrainerConfig
+from deepsynth.families.summarize.outcome import train_from_start
 from deepsynth.families.summarize.samples import PageSamples
 from deepsynth.families.summarize.session import open_session
-from deepsynth.families.summarize.trainer import make_trainer, training_figures
+from deepsynth.families.summarize.trainer import make_trainer
 from deepsynth.printing import say
 from deepsynth.training.callbacks import MarkWhole
 from deepsynth.training.checkpoints import last_complete
@@ -85,9 +86,11 @@ class VlmTraining:
         trainer.add_callback(MarkWhole())
         if session.config.patience and held_out is not None:
             trainer.add_callback(EarlyStoppingCallback(session.config.patience))
-        checkpoint = fit(trainer, folder, start)
-        export_checkpoint(session, checkpoint, folder / "model")
-        return TrainResult(folder / "model", training_figures(trainer, checkpoint), checkpoint)
+        outcome = train_from_start(session, trainer, held_out, lambda: fit(trainer, folder, start))
+        export_checkpoint(session, outcome.checkpoint, folder / "model")
+        for line in outcome.remarks:
+            say(line)
+        return TrainResult(folder / "model", outcome.figures, outcome.checkpoint)
 
 
 def create_trainer(config: TrainerConfig | None = None, **settings: Any) -> VlmTraining:

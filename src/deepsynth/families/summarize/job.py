@@ -127,6 +127,9 @@ class TrainerConfig(TrainSettings):
     output_dir: str = Field("trained", description="Folder for checkpoints, model and metrics.")
     prompt: str = Field(DEFAULT_PROMPT, min_length=1, description="Asked after the page.")
     tiles: bool = Field(False, description="Cut large pages into tiles instead of one view.")
+    max_new_tokens: int | None = Field(
+        None, ge=8, description="Tokens after which a written summary is cut; None: by the data."
+    )
     seed: int = Field(42, ge=0, lt=2**32, description="Seed of weights, order and dropout.")
     max_train_samples: int | None = Field(None, ge=1, description="Use at most so many.")
     max_val_samples: int | None = Field(None, ge=1, description="Validate on at most so many.")
@@ -226,9 +229,14 @@ class Evaluation(Section):
     )
     max_samples: int = Field(200, ge=1, description="Documents summarised at most.")
     batch_size: int = Field(8, ge=1, description="Documents summarised at once.")
-    max_new_tokens: int = Field(256, ge=8, description="Longest summary, in tokens.")
+    max_new_tokens: int | None = Field(
+        None,
+        ge=8,
+        description="Tokens after which a written summary is cut; by default a quarter more than "
+        "the longest training summary has.",
+    )
     bootstrap_samples: int = Field(1000, ge=100, description="Resamples behind each interval.")
-    baselines: bool = Field(True, description="Also score lead-3 and the model before training.")
+    baselines: bool = Field(True, description="Also score what costs nothing.")
     gallery: int = Field(12, ge=0, description="Documents shown in the report with their pages.")
 
 
@@ -288,6 +296,7 @@ class SummarizeJob(Job):
                 "trust_remote_code": self.trust_remote_code,
                 "prompt": self.prompt,
                 "tiles": self.pages.tiles,
+                "max_new_tokens": self.evaluation.max_new_tokens,
                 "seed": self.seed,
                 "max_train_samples": self.data.max_train_samples,
                 "max_val_samples": self.data.max_val_samples,

@@ -43,7 +43,7 @@ def check_learns(
     """
     import torch
 
-    few = samples.head(max(4, config.batch_size or 1))
+    few = samples.some(max(4, config.batch_size or 1))
     config = config.model_copy(update={"moe": config.moe.model_copy(update={"load_balancing": 0})})
     session = open_session(config, few, run.path / "base", keep_encoder=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -94,13 +94,16 @@ def _learner(session: Session) -> Any:
 
 
 def _leave_zero(model: Any, seed: int) -> None:
-    """Give LoRA's B a small value: at its zero no gradient reaches A, by construction."""
+    """Give LoRA's B a small value: at its zero no gradient reaches A, by construction.
+
+    One that was trained before is not at zero, and stays as it is.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "lora_B" in name:
+            if "lora_B" in name and not parameter.any():
                 noise = torch.randn(parameter.shape, generator=generator) * 1e-3
                 parameter.copy_(noise.to(parameter.device, parameter.dtype))
 

@@ -13,6 +13,7 @@ beginning of the key, which makes them idempotent, and `load_adapter` accepts no
 from __future__ import annotations
 
 import re
+import tempfile
 import warnings
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -64,8 +65,6 @@ def place_lora(model: Any, lora: LoraSettings) -> Any:
         JobError: A target matches nothing in this model; lists what is near.
     """
     from peft import LoraConfig, get_peft_model
-    from peft.tuners.lora import Linear
-    from torch import nn
 
     anchor_renaming(model.config.model_type)
     parameters: list[str] = []
@@ -97,11 +96,18 @@ def place_lora(model: Any, lora: LoraSettings) -> Any:
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    if lora.dropout:
-        for module in adapted.modules():
-            if isinstance(module, Linear):
-                module.lora_dropout["default"] = nn.Dropout(lora.dropout)
+    set_dropout(adapted, lora.dropout or 0.0)
     return adapted
+
+
+def set_dropout(model: Any, dropout: float) -> None:
+    """Set the dropout of the linear layers of an adapter, placed or loaded."""
+    from peft.tuners.lora import Linear
+    from torch import nn
+
+    for module in model.modules():
+        if isinstance(module, Linear):
+            module.lora_dropout["default"] = nn.Dropout(dropout) if dropout else nn.Identity()
 
 
 def count_trainable(model: Any) -> TrainableCount:
@@ -114,7 +120,7 @@ def count_trainable(model: Any) -> TrainableCount:
         size = parameter.numel()
         if parameter.requires_grad:
             total += size
-            parts[_part_of(name)] += size
+            parts[_part(name)] += size
         if "lora_" not in name and "modules_to_save" not in name:
             everything += size
     return TrainableCount(total, parts, everything)
@@ -134,7 +140,13 @@ def _target_pattern(lora: LoraSettings) -> str:
     return (_ANY_LAYER if lora.vision else _LANGUAGE_LAYER).format(names=names)
 
 
-def _part_of(name: str) -> str:
+def part_of(name: str) -> str:
+    """The group a trainable tensor belongs to: `router`, `second matrices of attention`."""
+    half = "first" if "lora_A" in name else "second" if "lora_B" in name else ""
+    return f"{half} matrices of {_part(name)}" if half else _part(name)
+
+
+def _part(name: str) -> str:
     if "language_model" not in name:
         return "vision" if "vision" in name or "projector" in name else "other"
     for mark, part in (
@@ -310,13 +322,47 @@ def _require_same_base(base: Any, folder: Path) -> None:
         )
 
 
-def _require_equal(model: Any, stored: dict[str, Any], folder: Path) -> None:
-    """Compare the weights in memory with the file: what PEFT dropped or renamed shows here."""
+def adapter_values(model: Any) -> dict[str, Any]:
+    """All of an adapter by the names it is saved under, what has no gradient included."""
     from peft import get_peft_model_state_dict
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        loaded = get_peft_model_state_dict(model, save_embedding_layers=False)
+        return get_peft_model_state_dict(model, save_embedding_layers=False)
+
+
+def prove_saved(model: Any) -> None:
+    """Write the adapter once and load it again, before anything is trained that could be lost.
+
+    Raises:
+        ModelError: Something that trains is not among what is written, or does not come back.
+    """
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    with tempfile.TemporaryDirectory(prefix="deepsynth-adapter-") as folder:
+        model.save_pretrained(folder)
+        stored = load_file(Path(folder) / "adapter_model.safetensors")
+    trains = [
+        name.replace(_WHOLE, "").replace(".default", "")
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    ]
+    lost = [name for name in trains if name not in stored]
+    if lost:
+        raise ModelError(
+            f"{len(lost)} of {len(trains)} trainable tensors are not written with the adapter, "
+            f"such as {lost[0]}: their training would be lost.",
+            where="step train",
+            hint="Please report this, with the model and the version of peft.",
+        )
+    set_peft_model_state_dict(model, dict(stored))
+    _require_equal(model, stored, Path(folder))
+
+
+def _require_equal(model: Any, stored: dict[str, Any], folder: Path) -> None:
+    """Compare the weights in memory with the file: what PEFT dropped or renamed shows here."""
+    loaded = adapter_values(model)
     lost = sorted(
         key
         for key, value in stored.items()

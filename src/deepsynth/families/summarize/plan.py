@@ -32,6 +32,7 @@ def plan(resolved: ResolvedJob) -> Plan:
         **{key: values[key] for key in ("seed", "prompt", "train", "lora", "moe")},
         "pages": pages,
         "trust_remote_code": job.trust_remote_code,
+        "max_new_tokens": job.evaluation.max_new_tokens,
     }
     shared["train"] = {k: v for k, v in values["train"].items() if k not in _NOT_LEARNED_FROM}
     machine = Resources(

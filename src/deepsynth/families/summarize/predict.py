@@ -12,7 +12,9 @@ from deepsynth.families.summarize.batches import PageCollator, generate
 from deepsynth.families.summarize.job import Pages, SummarizeJob
 from deepsynth.families.summarize.model import autocast, page_view
 from deepsynth.families.summarize.prepared import (
+    drawn_settings,
     exported,
+    generation_limit,
     load_adapted,
     load_whole,
     start_config,
@@ -68,10 +70,10 @@ def predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[
             samples,
             list(range(len(samples))),
             batch_size=job.evaluation.batch_size,
-            max_new_tokens=job.evaluation.max_new_tokens,
+            max_new_tokens=generation_limit(run),
         )
-    for (name, pages), summary in zip(documents, written, strict=True):
-        yield {"text": name, "summary": summary, "pages": len(pages)}
+    for (name, pages), one in zip(documents, written, strict=True):
+        yield {"text": name, "summary": one.text, "pages": len(pages)}
 
 
 def read_document(file: Path, settings: PageSettings) -> list[Any]:
@@ -103,10 +105,7 @@ def page_settings(model: Path, asked: Pages) -> PageSettings:
         asked: The job's `pages:`, for models from before this was recorded.
     """
     trained = (durable.read_json(model / "training_config.json") or {}).get("pages") or {}
-    known = {k: v for k, v in trained.items() if k in PageSettings.model_fields and v is not None}
-    if "degrade" in known:
-        known["degrade"] = ",".join(known["degrade"]) or None
-    return PageSettings.model_validate(asked.model_dump(exclude={"tiles"}) | known)
+    return drawn_settings(trained, asked)
 
 
 def draw(text: str, settings: PageSettings, name: str) -> list[Any]:

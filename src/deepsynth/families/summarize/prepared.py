@@ -7,11 +7,12 @@ from typing import Any
 
 from deepsynth import durable
 from deepsynth.errors import DataError, ModelError
-from deepsynth.families.summarize.job import SummarizeJob, TrainerConfig
+from deepsynth.families.summarize.job import Pages, SummarizeJob, TrainerConfig
 from deepsynth.families.summarize.lora import load_adapter
 from deepsynth.families.summarize.model import load_model, load_processor
 from deepsynth.families.summarize.samples import PageSamples, ShardRows
 from deepsynth.families.summarize.session import base_of
+from deepsynth.pages.render.settings import PageSettings
 from deepsynth.run.run import Run
 from deepsynth.training.arguments import choose_precision
 
@@ -56,6 +57,14 @@ def pages_drawn(run: Run) -> dict[str, Any]:
     return _index(run).get("drawn") or {"mode": job.pages.mode, "size_px": job.pages.size_px}
 
 
+def drawn_settings(drawn: dict[str, Any], asked: Pages) -> PageSettings:
+    """Settings that draw as pages were drawn; the job's where that is not known."""
+    known = {k: v for k, v in drawn.items() if k in PageSettings.model_fields and v is not None}
+    if "degrade" in known:
+        known["degrade"] = ",".join(known["degrade"]) or None
+    return PageSettings.model_validate(asked.model_dump(exclude={"tiles"}) | known)
+
+
 def model_source(run: Run, step: str) -> str:
     """The model the job starts from, where it is on this machine."""
     job = run.job(SummarizeJob)
@@ -82,6 +91,14 @@ def exported(run: Run) -> dict[str, Path]:
             hint=f"Finish it: deepsynth run --resume {run.path}",
         )
     return found
+
+
+def generation_limit(run: Run) -> int:
+    """Tokens after which a written summary is cut: the same as in the training of this run."""
+    folder = next(iter(exported(run).values()))
+    known = durable.read_json(folder / "training_config.json") or {}
+    job = run.job(SummarizeJob)
+    return known.get("max_new_tokens") or job.train.max_target_tokens
 
 
 def _index(run: Run) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deepsynth.checks.ledger import Ledger, ledger
@@ -19,25 +19,25 @@ from deepsynth.job.job import Recommendation
 
 @dataclass(frozen=True)
 class Size:
-    """A class of data set sizes and what suits it.
+    """What suits a number of samples; close numbers get close values.
 
     Attributes:
-        below: Samples it ends before.
-        preset: LoRA preset.
+        preset: LoRA preset: what is adapted.
+        rank: Of the linear layers.
+        expert_rank: Of the routed experts.
         batch_size: Samples at once.
         effective: Samples in an update.
         updates: Updates wanted; epochs follow.
-        max_epochs: Passes beyond which more updates only memorise.
         learning_rate: Peak.
         why: The reason.
     """
 
-    below: float
     preset: str
+    rank: int
+    expert_rank: int
     batch_size: int
     effective: int
     updates: int
-    max_epochs: int
     learning_rate: float
     why: str
 
@@ -61,31 +61,62 @@ class Speed:
         return samples * (self.encode + epochs * self.train) / 60
 
 
-SIZES = (
-    Size(10, "tiny_data", 1, 4, 150, 300, 2e-4, "few samples: small adapters, high dropout"),
-    Size(50, "balanced", 1, 8, 300, 100, 2e-4, "tens of samples: attention and MLP"),
-    Size(1000, "high_capacity_moe", 2, 16, 600, 30, 1e-4, "enough samples to adapt the experts"),
-    Size(20_000, "high_capacity_moe", 4, 32, 2000, 5, 1e-4, "thousands: fewer passes suffice"),
-    Size(math.inf, "high_capacity_moe", 4, 64, 5000, 2, 1e-4, "a large set: one or two passes"),
-)
+_WHOLE_PASSES = 20
+"""From so many passes on, a part of one more does not count."""
 _RATE_WHY = (
     "LoRA learns best at about ten times the rate of full fine-tuning (the guide's 2e-5 to 5e-5 "
     "is a rate for full fine-tuning)"
 )
 
 
-def size_class(samples: int) -> Size:
-    """The class `samples` falls in."""
-    return next(size for size in SIZES if samples < size.below)
+_PER_RANK = {"tiny_data": 164_800, "balanced": 248_640, "high_capacity_moe": 263_424}
+"""Weights that one rank of the linear layers (and the router) trains in DeepSeek-OCR-2."""
+_PER_EXPERT_RANK = 3_694_592
+_MOST = 31_637_504
+"""Weights that the largest preset trains."""
+
+
+def suited(samples: int) -> Size:
+    """What suits so many samples.
+
+    Updates, samples in an update, rate and trained weights are powers of the number of samples,
+    through what the guide recommends for a few, some dozens and thousands. Which layers are adapted
+    changes at 10 and at 50 samples; the rank there changes with it, so that the number of trained
+    weights does not jump.
+    """
+    preset = "tiny_data" if samples < 10 else "balanced" if samples < 50 else "high_capacity_moe"
+    weights = min(_MOST, 1_600_000 * samples**0.45)
+    experts = max(1, round(4 * weights / _MOST)) if preset == "high_capacity_moe" else 0
+    whys = {
+        "tiny_data": "few samples: small adapters, high dropout",
+        "balanced": "tens of samples: attention and MLP",
+        "high_capacity_moe": "enough samples to adapt the experts",
+    }
+    return Size(
+        preset=preset,
+        rank=round((weights - experts * _PER_EXPERT_RANK) / _PER_RANK[preset]),
+        expert_rank=experts,
+        batch_size=1 if samples < 10 else 2 if samples < 100 else 4,
+        effective=round(4 * samples**0.25),
+        updates=round(100 * samples**0.3),
+        learning_rate=float(f"{2.2e-4 * samples**-0.07:.2g}"),
+        why=whys[preset],
+    )
 
 
 def preset_name(preset: str, samples: int) -> str:
     """The preset that `auto` stands for; any other name stays."""
-    return size_class(samples).preset if preset == "auto" else preset
+    return suited(samples).preset if preset == "auto" else preset
 
 
 def recommendations(
-    train: Any, samples: int, lora: LoraSettings, devices: int = 1, *, scratch: bool = False
+    train: Any,
+    samples: int,
+    lora: LoraSettings,
+    devices: int = 1,
+    *,
+    scratch: bool = False,
+    earlier: bool = False,
 ) -> list[Recommendation]:
     """Values for the open settings of `train:`, `lora:` and `moe:`, with reasons.
 
@@ -95,17 +126,19 @@ def recommendations(
         lora: The job's `lora:`.
         devices: Devices that train.
         scratch: The model has random weights; it can take, and needs, a far higher rate.
+        earlier: `lora` is that of an adapter that training goes on from.
     """
-    size = size_class(samples)
+    size = suited(samples)
     name = preset_name(train.preset, samples)
     full = name == "none"
     reason = f"{samples} samples: {size.why}"
     batch = train.batch_size or min(size.batch_size, samples)
     accumulation = train.gradient_accumulation or max(
-        1, math.ceil(min(size.effective, samples) / (batch * devices))
+        1, round(min(size.effective, samples) / (batch * devices))
     )
     per_epoch = math.ceil(math.ceil(samples / (batch * devices)) / accumulation)
-    epochs = float(min(size.max_epochs, math.ceil(size.updates / per_epoch)))
+    passes = size.updates / per_epoch
+    epochs = float(round(passes)) if passes >= _WHOLE_PASSES else round(passes, 2)
     rate = 1e-2 if scratch else 2e-5 if full else size.learning_rate
     rate_why = (
         "random weights, nothing to preserve"
@@ -124,8 +157,7 @@ def recommendations(
         Recommendation(
             "train.epochs",
             epochs,
-            f"{per_epoch} updates an epoch; aims at {size.updates} updates and at most "
-            f"{size.max_epochs} passes",
+            f"{per_epoch} updates an epoch; aims at {size.updates} updates",
         ),
         Recommendation("train.learning_rate", rate, rate_why),
         Recommendation("train.scheduler", "cosine", "ends in small steps"),
@@ -136,12 +168,21 @@ def recommendations(
     if full:
         return found
     preset = get_lora_preset(name)
+    if train.preset == "auto":
+        ranks = {"rank": size.rank, "alpha": 2 * size.rank, "expert_rank": size.expert_rank}
+        preset = replace(preset, **ranks)
     filled = lora.filled(preset)
     found += [
-        Recommendation(f"lora.{key}", getattr(filled, key), f"preset {name}, {preset.suits}")
+        Recommendation(
+            f"lora.{key}",
+            getattr(filled, key),
+            "as in the adapter that training goes on from"
+            if earlier
+            else f"preset {name}, {preset.suits}",
+        )
         for key in ("targets", "rank", "alpha", "dropout", "router", "expert_rank", "quantize")
     ]
-    regularised = preset.router != "frozen"
+    regularised = filled.router != "frozen"
     gate, expert = (0.1, 0.05) if regularised else (0.0, 0.0)
     why = "the router trains: keeps it from overfitting" if regularised else "the router is frozen"
     found += [

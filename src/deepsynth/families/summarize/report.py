@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from deepsynth import durable
+from deepsynth.evaluation.comparison import shown_interval
+from deepsynth.families.summarize.batches import Written
 from deepsynth.families.summarize.job import SummarizeJob
 from deepsynth.families.summarize.metrics import rouge, words
 from deepsynth.families.summarize.prepared import rows_of
@@ -28,7 +30,7 @@ def write_report(
     run: Run,
     final: dict[str, Any],
     samples: PageSamples,
-    written: list[str],
+    written: dict[int, Written],
     untrained: list[str],
     experts: list[dict[str, Any]],
 ) -> None:
@@ -38,23 +40,23 @@ def write_report(
         run: Whose.
         final: What `metrics.json` holds.
         samples: What was summarised.
-        written: By the trained model.
+        written: By the trained model, of each document.
         untrained: By the model before training; empty when it was not asked.
         experts: The expert-usage report.
     """
     job = run.job(SummarizeJob)
-    count = min(job.evaluation.gallery, len(written))
+    shown = list(enumerate(written.items()))[: job.evaluation.gallery]
     gallery = [
         {
             "where": samples.where(index),
             "pages": [page_picture(page) for page in samples[index].pages[:_PAGES_SHOWN]],
             "more": max(0, len(samples[index].pages) - _PAGES_SHOWN),
             "reference": samples.summaries()[index],
-            "written": shared_words(written[index], samples.summaries()[index]),
-            "before": untrained[index] if untrained else None,
-            "rougeL": rouge(written[index], samples.summaries()[index])["rougeL"],
+            "written": shared_words(one.text, samples.summaries()[index]),
+            "before": untrained[place] if untrained else None,
+            "rougeL": rouge(one.text, samples.summaries()[index])["rougeL"],
         }
-        for index in range(count)
+        for place, (index, one) in shown
     ]
     curve = durable.read_json(run.path / "training" / "curve.json") or []
     html.write_report(
@@ -64,6 +66,7 @@ def write_report(
         rows=rows_of(run),
         gallery=gallery,
         experts=experts,
+        interval=shown_interval,
         curve=_curve(curve),
     )
 

@@ -157,6 +157,12 @@ class Sample:
     pages: tuple[Page, ...]
     summary: str
 
+    @property
+    def identity(self) -> str:
+        """Digest of the pages and the summary, 60 bits of it as hexadecimal digits."""
+        whole = "\n".join([*(page.key for page in self.pages), self.summary])
+        return hashlib.sha256(whole.encode()).hexdigest()[:15]
+
 
 class PageSamples:
     """A torch-style dataset over rows with `images` and `summary`.
@@ -164,19 +170,19 @@ class PageSamples:
     Args:
         rows: Any sequence of mappings: `ShardRows`, a `datasets.Dataset`, a list of dicts.
         name: What errors call it, usually the folder of the dataset.
-        limit: Use at most so many rows.
+        limit: Use at most so many rows, evenly drawn: datasets may lie end to end.
     """
 
     def __init__(self, rows: Any, name: str, limit: int | None = None) -> None:
         self._rows = _without_decoding(rows)
-        self._count = len(rows) if limit is None else min(limit, len(rows))
+        self._places = evenly(len(rows) if limit is None else limit, len(rows))
         self._pages: list[tuple[Page, ...]] | None = None
         self._only_identity = False
         self._summaries: list[str] | None = None
         self.name = name
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._places)
 
     def __getitem__(self, index: int) -> Sample:
         if self._only_identity:
@@ -185,34 +191,43 @@ class PageSamples:
 
     def read(self, index: int) -> Sample:
         """The sample with the bytes of its pages."""
-        row = self._rows[index]
+        row = self.row(index)
         pages = tuple(_page(image, self.where(index)) for image in _images(row))
         return Sample(index, pages, row["summary"] or "")
 
-    def head(self, count: int) -> PageSamples:
-        """The first samples as samples of their own."""
-        return PageSamples(self._rows, self.name, min(count, self._count))
+    def some(self, count: int) -> PageSamples:
+        """At most `count` of the samples, evenly drawn, as samples of their own."""
+        chosen = PageSamples(self._rows, self.name, 0)
+        chosen._places = [self._places[place] for place in evenly(count, len(self))]
+        return chosen
+
+    def identity(self, index: int) -> str:
+        """What tells the row from every other one: its pages and its summary."""
+        return self[index].identity
 
     def row(self, index: int) -> Mapping[str, Any]:
         """The whole row, pages included."""
-        return self._rows[index]
+        return self._rows[self._places[index]]
 
     def where(self, index: int) -> str:
         """How an error names the row."""
+        place = self._places[index]
         if hasattr(self._rows, "where"):
-            return self._rows.where(index)
-        return f"{self.name}, row {index}"
+            return self._rows.where(place)
+        return f"{self.name}, row {place}"
+
+    def texts(self) -> list[str] | None:
+        """The text of each document, without touching the pages; None where they are not kept."""
+        try:
+            found = self._column("text")
+        except (DataError, KeyError):
+            return None
+        return found if any(found) else None
 
     def summaries(self) -> list[str]:
         """All summaries, without touching the pages."""
         if self._summaries is None:
-            if hasattr(self._rows, "files"):
-                column = self._rows.column("summary")
-            elif hasattr(self._rows, "select_columns"):
-                column = self._rows.select_columns(["summary"])[:]["summary"]
-            else:
-                column = [self._rows[index]["summary"] for index in range(self._count)]
-            self._summaries = [text or "" for text in column[: self._count]]
+            self._summaries = self._column("summary")
         return self._summaries
 
     def pages(self) -> list[tuple[Page, ...]]:
@@ -220,7 +235,7 @@ class PageSamples:
         if self._pages is None:
             self._pages = [
                 tuple(Page(page.key, page.size) for page in self.read(index).pages)
-                for index in range(self._count)
+                for index in range(len(self))
             ]
         return self._pages
 
@@ -230,6 +245,23 @@ class PageSamples:
         Reading a page of 60 kB for its identity alone would cost as much as its features.
         """
         self._only_identity = True
+
+    def _column(self, name: str) -> list[str]:
+        if hasattr(self._rows, "files"):
+            column = self._rows.column(name)
+        elif hasattr(self._rows, "select_columns"):
+            if name not in self._rows.column_names:
+                raise KeyError(name)
+            column = self._rows.select_columns([name])[:][name]
+        else:
+            return [self._rows[place][name] or "" for place in self._places]
+        return [column[place] or "" for place in self._places]
+
+
+def evenly(count: int, total: int) -> list[int]:
+    """At most `count` of `total` places, as far apart as they can be."""
+    count = min(count, total)
+    return [place * total // count for place in range(count)]
 
 
 def decode_page(page: bytes, where: str | None = None) -> Any:

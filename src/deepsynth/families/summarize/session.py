@@ -11,6 +11,7 @@ from typing import Any
 from deepsynth import durable, processors
 from deepsynth.errors import DataError, JobError, ModelError
 from deepsynth.families.summarize.batches import PageCollator, bytes_fit
+from deepsynth.families.summarize.continuing import adapter_of, continued
 from deepsynth.families.summarize.features import (
     FeatureStore,
     default_cache,
@@ -27,6 +28,7 @@ from deepsynth.families.summarize.lora import (
     count_trainable,
     load_adapter,
     place_lora,
+    set_dropout,
 )
 from deepsynth.families.summarize.memory import memory_estimate, readable_size
 from deepsynth.families.summarize.model import (
@@ -113,6 +115,9 @@ def open_session(
 
     if not len(samples):
         raise DataError("there is not one training sample.", where=samples.name)
+    earlier = adapter_of(config.model_name)
+    if earlier is not None and config.preset != "none":
+        config = continued(config, earlier)
     config = filled(config, len(samples), world_size())
     if config.cache_features is True and config.lora.vision:
         raise JobError(
@@ -161,6 +166,10 @@ def open_session(
     if checkpointing:
         _recompute_activations(plain_model(model))
     collator = PageCollator(processor, view, config.prompt, config.max_target_tokens)
+    if config.max_new_tokens is None:
+        limit = collator.generation_limit(samples.summaries())
+        config = config.model_copy(update={"max_new_tokens": limit})
+        decide(f"a summary is written up to {limit} tokens, by the longest of training")
     if _caches(model, config, decide):
         identity = (encoder, processor_fingerprint(processor, view), precision)
         hidden = plain_model(model).config.get_text_config().hidden_size
@@ -199,17 +208,16 @@ def base_of(
         if not (scratch / "config.json").is_file():
             scratch_folder(name, scratch, corpus(), config.seed)
         return str(scratch), None
+    if place := adapter_of(name):
+        known = durable.read_json(place / "base.json") or {}
+        settings = durable.read_json(place / "adapter_config.json") or {}
+        base = known.get("name") or settings.get("base_model_name_or_path")
+        if not base:
+            raise ModelError("the adapter does not say its base model.", where=place)
+        if str(base).startswith("."):
+            base = (place / base).resolve()
+        return str(base), place
     folder = Path(name)
-    for place in (folder / "model" / "adapter", folder / "model", folder):
-        if (place / "adapter_config.json").is_file():
-            known = durable.read_json(place / "base.json") or {}
-            settings = durable.read_json(place / "adapter_config.json") or {}
-            base = known.get("name") or settings.get("base_model_name_or_path")
-            if not base:
-                raise ModelError("the adapter does not say its base model.", where=place)
-            if str(base).startswith("."):
-                base = (place / base).resolve()
-            return str(base), place
     for place in (folder / "model" / "merged", folder / "model"):
         if (place / "config.json").is_file():
             return str(place), None
@@ -219,7 +227,9 @@ def base_of(
 def _with_trainable(model: Any, config: TrainerConfig, start: Path | None) -> Any:
     if config.preset != "none":
         if start is not None:
-            return load_adapter(model, start, trainable=True)
+            model = load_adapter(model, start, trainable=True)
+            set_dropout(model, config.lora.dropout or 0.0)
+            return model
         return place_lora(model, config.lora)
     if start is not None:
         model = load_adapter(model, start).merge_and_unload()

@@ -12,12 +12,12 @@ from collections.abc import Callable
 import torch
 
 from deepsynth import durable
-from deepsynth.families.summarize.batches import mean_loss
 from deepsynth.families.summarize.export import export_checkpoint
 from deepsynth.families.summarize.job import SummarizeJob
+from deepsynth.families.summarize.outcome import train_from_start
 from deepsynth.families.summarize.prepared import pages_drawn, read_samples, start_config
 from deepsynth.families.summarize.session import open_session
-from deepsynth.families.summarize.trainer import make_trainer, training_figures
+from deepsynth.families.summarize.trainer import make_trainer
 from deepsynth.printing import say
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
@@ -35,7 +35,8 @@ from deepsynth.training.processes import (
 
 REFERENCE = "reference.json"
 """In `training/`: the loss of the exported weights, on which split and how many samples."""
-REFERENCE_SAMPLES = 32
+TRAINED_ROWS = "rows.txt"
+"""In `training/`: identity of every row that was trained on, one a line."""
 
 
 def main(run: Run) -> None:
@@ -50,51 +51,50 @@ def main(run: Run) -> None:
     switch.install()
     samples = read_samples(run, "train", "train")
     held_out = read_samples(run, "train", "validation")
+    tell = _teller(run) if is_first() else lambda line: None
     session = open_session(
         start_config(run, "train"),
         samples,
         run.path / "base",
-        say=_teller(run) if is_first() else lambda line: None,
+        say=tell,
         progress=lambda done, total: run.progress("train", done, total, "documents", "encoding"),
         more=(held_out,) if len(held_out) else (),
     )
-    trainer = make_trainer(session, samples, held_out if len(held_out) else None, run.work("train"))
-    checkpoint = fit_in_run(
-        run, trainer, switch, patience=session.config.patience or 0, title="ROUGE-L"
+    validated = held_out if len(held_out) else None
+    trainer = make_trainer(session, samples, validated, run.work("train"))
+    outcome = train_from_start(
+        session,
+        trainer,
+        validated,
+        lambda: fit_in_run(
+            run, trainer, switch, patience=session.config.patience or 0, title="ROUGE-L"
+        ),
     )
     if not is_first():
         return
     target = run.path / "model" / ("adapter" if session.is_lora else "merged")
-    export_checkpoint(session, checkpoint, target, pages_drawn(run))
-    figures = training_figures(trainer, checkpoint)
-    batch_size = session.config.batch_size or 1
-    if "eval_loss" in figures:
-        reference = {
-            "split": "validation",
-            "samples": len(held_out),
-            "loss": figures["eval_loss"],
-        }
-    else:
-        count = min(REFERENCE_SAMPLES, len(samples))
-        with trainer.accelerator.autocast():
-            loss = mean_loss(session.model, session.collator, samples, count, batch_size)
-        reference = {"split": "train", "samples": count, "loss": loss}
+    export_checkpoint(session, outcome.checkpoint, target, pages_drawn(run))
     folder = run.path / "training"
     folder.mkdir(exist_ok=True)
-    durable.write_json(
-        folder / REFERENCE,
-        reference | {"batch_size": batch_size, "precision": session.precision},
-    )
+    used = {"batch_size": session.config.batch_size or 1, "precision": session.precision}
+    durable.write_json(folder / REFERENCE, outcome.reference | used)
+    durable.write_text(folder / TRAINED_ROWS, "\n".join(outcome.trained) + "\n")
     durable.write_json(
         folder / "summary.json",
         {
             "preset": session.config.preset,
             "trainable": session.trainable.by_part | {"total": session.trainable.total},
             "decided": session.decided,
-            "best_update": updates_of(checkpoint),
-            **figures,
+            "best_update": updates_of(outcome.checkpoint),
+            "start": outcome.start,
+            "moved": outcome.moved,
+            "labels": outcome.labels,
+            "remarks": outcome.remarks,
+            **outcome.figures,
         },
     )
+    for line in outcome.remarks:
+        tell(line)
     keep_curve(run, folder)
 
 

@@ -13,13 +13,15 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from deepsynth.errors import StepFailed
 from deepsynth.families.summarize.batches import PageCollator, batch_loss, generate, loss_inputs
 from deepsynth.families.summarize.features import plain_model
 from deepsynth.families.summarize.job import TrainerConfig
 from deepsynth.families.summarize.metrics import ROUGE, score
 from deepsynth.families.summarize.moe import collecting_router_logits, load_balancing_loss
-from deepsynth.families.summarize.samples import PageSamples
+from deepsynth.families.summarize.samples import PageSamples, evenly
 from deepsynth.families.summarize.session import Session
+from deepsynth.families.summarize.trained_labels import TrainedLabels
 from deepsynth.training.arguments import trainer_arguments
 from deepsynth.training.divergence import diverged
 from deepsynth.training.fitting import figures_at
@@ -62,13 +64,17 @@ class VlmTrainer(Trainer):
         self.config = config
         self.collator = collator
         self.samples = train_samples
-        self._lengths: list[int] = []
+        self.labels = TrainedLabels(collator, train_samples)
+        self._began: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this process has made the training from its first update to its last."""
+        return self._began == 0 and self.state.global_step == self.state.max_steps
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        if not self._lengths:
-            self._lengths = [len(self.collator.target_ids(s)) for s in self.samples.summaries()]
         return EpochSampler(
-            self._lengths,
+            self.labels.expected,
             self.args.train_batch_size * self.args.gradient_accumulation_steps,
             self.args.seed,
             grouped=self.config.group_by_length,
@@ -84,6 +90,9 @@ class VlmTrainer(Trainer):
         """Loss on the summary's tokens; a loss that is no number ends the training, by name."""
         mask = inputs["attention_mask"]
         fields = loss_inputs(model, inputs, self.collator.processor, self.config.target_only_logits)
+        if model.training:
+            self._began = self.state.global_step if self._began is None else self._began
+            self.labels.count(inputs, fields)
         balance = self.config.moe.load_balancing if model.training else 0.0
         loss: Any
         outputs: Any
@@ -96,6 +105,12 @@ class VlmTrainer(Trainer):
         if balance:
             extra = load_balancing_loss(plain_model(model), router_logits or [], mask)
             loss = loss + balance * extra / self.current_gradient_accumulation_steps
+        if loss.detach() < 0:
+            raise StepFailed(
+                f"the loss is negative at update {self.state.global_step + 1}, which it cannot be.",
+                where="step train",
+                hint="Something is subtracted from it. Please report this.",
+            )
         return (loss, outputs) if return_outputs else loss
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
@@ -105,29 +120,31 @@ class VlmTrainer(Trainer):
         count = min(self.config.generate_samples, len(samples))
         if count and output.metrics is not None:
             prefix = kwargs.get("metric_key_prefix", "eval")
-            written = self.summaries(samples, count)
-            reference = [samples[index].summary for index in range(count)]
-            figures = score(written, reference, resamples=1)
+            figures = self.written_figures(samples, count)
             for name in (*ROUGE, "length_ratio", "repetition_rate", "empty_rate"):
                 output.metrics[f"{prefix}_{name}"] = figures[name]
         return output
 
-    def summaries(self, samples: PageSamples, count: int) -> list[str]:
-        """Summaries of the first `count` samples, shared out over all devices that train."""
+    def written_figures(self, samples: PageSamples, count: int) -> dict[str, Any]:
+        """Scores of `count` summaries, evenly drawn, shared out over all devices that train."""
         from accelerate.utils import gather_object
 
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        mine = list(range(rank, count, world))
+        chosen = evenly(count, len(samples))
+        mine = chosen[rank::world]
         with self.accelerator.autocast():
-            texts = generate(
+            written = generate(
                 self.model,
                 self.collator,
                 samples,
                 mine,
+                max_new_tokens=self.config.max_new_tokens or self.config.max_target_tokens,
                 batch_size=self.args.per_device_eval_batch_size,
             )
-        pairs = gather_object(list(zip(mine, texts, strict=True)))
-        return [text for _, text in sorted(pairs)]
+        pairs = gather_object([(index, one.text) for index, one in zip(mine, written, strict=True)])
+        texts = [text for _, text in sorted(pairs)]
+        references = [samples.summaries()[index] for index in chosen]
+        return score(texts, references, resamples=1)
 
     def _blame(self, model: Any, indices: list[int]) -> None:
         bad: list[int] = []
