@@ -12,14 +12,16 @@ from typing import Any, NamedTuple
 import pytest
 
 from deepsynth.cli import run_command
+from deepsynth.run.environments import OURS
 from tests.support import tickets
 from tests.support.scheduling import group_of, turn_of
 from tests.support.shared import made_once
 
 # Started in the background of a script, the tests and what they start would not hear Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# Each test process keeps to one core; so does what it starts.
-os.environ["OMP_NUM_THREADS"] = "1"
+# Each test process keeps to one core; so does what it starts. (As with our own variables, the warm
+# process that tests share fits what they start.)
+os.environ |= OURS | {"OMP_NUM_THREADS": "1"}
 
 pytest_plugins = ["tests.support.servers"]
 

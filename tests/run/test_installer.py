@@ -13,6 +13,8 @@ import pytest
 from deepsynth.run import installer
 from deepsynth.run.installer import find_uv, install, uv_settings
 
+pytestmark = pytest.mark.skipif(find_uv() is None, reason="uv is not installed: make setup")
+
 
 @pytest.fixture(autouse=True)
 def no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

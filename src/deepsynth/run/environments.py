@@ -11,6 +11,7 @@ it here and gets back the argv to start:
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -24,9 +25,14 @@ from deepsynth.errors import DeepSynthError, MissingDependency
 from deepsynth.home import data_folder
 from deepsynth.run.installer import install
 
-SAFE = {"PYTHONSAFEPATH": "1"}
-"""For every interpreter we start: what lies in the working folder is nobody's module, for it may be
-a stranger's."""
+OURS = {
+    # What lies in the working folder is nobody's module, for it may be a stranger's.
+    "PYTHONSAFEPATH": "1",
+    # Threads that spin while they wait cost half as much processor time again on an idle machine,
+    # and make a training five times slower on a busy one.
+    "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+}
+"""Variables of every interpreter we start."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,13 @@ def assert_same(run: Path, finished: Path, *names: str) -> None:
         assert curve(run) == curve(finished)
 
 
-BOTH_WAYS = pytest.mark.parametrize("how", [[], ["--cold"]], ids=["warm", "cold"])
+BOTH_WAYS = pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param([], id="warm"),
+        pytest.param(["--cold"], id="cold", marks=pytest.mark.thorough),
+    ],
+)
 """Steps forked from a warm process, and steps started anew."""
 
 
@@ -67,7 +73,7 @@ def resumed_at(run: Path) -> int:
     return event["update"]
 
 
-@BOTH_WAYS
+@pytest.mark.parametrize("how", [[], ["--cold"]], ids=["warm", "cold"])
 def test_killed_in_training_it_goes_on_as_if_nothing_had_happened(
     untrained: Path, finished: Path, how: list[str]
 ) -> None:

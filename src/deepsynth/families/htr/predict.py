@@ -6,7 +6,6 @@ environment (transcribe_pages.py), one process for the whole batch.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -180,9 +179,7 @@ def _work(
     }
     environment = get_environment(MANAGED)
     argv = ["{python}", "-m", "deepsynth.families.htr.kraken.transcribe_pages"]
-    # Idle threads that spin double the time a page takes on a busy machine.
-    patience = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
-    with Child(environment.command(argv), patience) as child:
+    with Child(environment.command(argv)) as child:
         for told in range(len(pages)):
             try:
                 if not told:
