@@ -41,6 +41,7 @@ class ManagedEnvironment:
     Attributes:
         name: As its steps name it; `deepsynth setup NAME` installs it.
         title: What becomes ready with it: `Kraken`.
+        module: What must be importable in it: `kraken`.
         lock: Pinned requirements, also installed at computing centres.
         setup: Builds it here, or brings it up to date; safe to call again.
         probe: What `deepsynth doctor` says of it on this machine; takes a moment at most.
@@ -48,6 +49,7 @@ class ManagedEnvironment:
 
     name: str
     title: str
+    module: str
     lock: Path
     setup: Callable[[], Environment]
     probe: Callable[[], list[Finding]]

@@ -35,6 +35,11 @@ OURS = {
 """Variables of every interpreter we start."""
 
 
+ENTERED = "DEEPSYNTH_ENTERED"
+"""Set by a runner to the environment of the step it starts, when this process is in it already:
+a virtual environment or an image of a computing centre, wherever they lie."""
+
+
 @dataclass(frozen=True)
 class Environment:
     """How to start a command line.
@@ -69,7 +74,7 @@ def get_environment(name: str) -> Environment:
         MissingDependency: It is a managed environment that was not built, or was built by a Python
             or for a DeepSynth that is not there any more.
     """
-    if name == "this":
+    if name in ("this", os.environ.get(ENTERED)):
         return Environment(name, sys.executable)
     folder = managed_folder(name)
     if not (folder / "complete.json").is_file():

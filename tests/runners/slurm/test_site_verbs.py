@@ -138,8 +138,11 @@ def test_clean_deletes_only_what_was_verified_here(
     assert (run.path / "model" / "weights").read_text() == counted(5)
     assert (run.path / "logs" / "train.log").exists()
     assert has_receipt(run, train)
+    remote_host.root("mkdir -p /home/alice/deepsynth/wheels/3fa2b1")
     app([*arguments, "--sources"])
-    assert "sources/" not in capsys.readouterr().out.split("in all")[0].split("runs/")[0]
+    printed = capsys.readouterr().out
+    assert "sources/" not in printed.split("in all")[0].split("runs/")[0]
+    assert "wheels/3fa2b1" in printed, "what a setup left is listed"
     assert remote_host.root("ls /home/alice/deepsynth/sources") == ""
 
 

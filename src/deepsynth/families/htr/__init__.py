@@ -117,6 +117,7 @@ FAMILY = Family(
     environment=ManagedEnvironment(
         name="htr",
         title="Kraken",
+        module="kraken",
         lock=HERE / "kraken" / "htr.lock",
         setup=_setup,
         probe=_probe,

@@ -27,7 +27,7 @@ from deepsynth.runners.slurm.site import Site
 
 _LIST = r"""
 cd {workspace} 2>/dev/null || exit 0
-for folder in runs/*/ sources/*/ environments/*/; do
+for folder in runs/*/ sources/*/ environments/*/ wheels/*/; do
   [ -d "$folder" ] || continue
   printf '%s\t%s\t%s\t%s\n' "$(du -sk "$folder" | cut -f 1)" \
     "$(($(date +%s) - $(stat -c %Y "$folder")))" "$folder" \
@@ -75,7 +75,9 @@ def clean(
     return 0
 
 
-_ENTRY = re.compile(r"(\d+)\t(-?\d+)\t((?:runs|sources|environments)/[^/\x00-\x1f\x7f]+)/\t(.*)")
+_ENTRY = re.compile(
+    r"(\d+)\t(-?\d+)\t((?:runs|sources|environments|wheels)/[^/\x00-\x1f\x7f]+)/\t(.*)"
+)
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def _question(site: Site) -> str:
         workspace=shell_path(site.workspace),
         trial=trial.question(site, enter),
         environments="\n".join(
-            f"section environment-{name}; ( {_enter(environment)} ) 2>&1 || echo {_FAILED}"
+            f"section environment-{name}; ( {_enter(environment, name)} ) 2>&1 || echo {_FAILED}"
             for name, environment in _environments(site).items()
         ),
     )
@@ -139,11 +139,21 @@ def _python(environment: SiteEnvironment) -> str:
     return f"{shell_path(environment.venv)}/bin/python" if environment.venv else "python3"
 
 
-def _enter(environment: SiteEnvironment) -> str:
+_LACKS = (
+    "from importlib.util import find_spec; from deepsynth.families import environments; "
+    "own = environments().get({name!r}); "
+    "print('lacks', own.module) if own and find_spec(own.module) is None else None"
+)
+"""What an environment lacks of what steps need that name it, told by the DeepSynth in it."""
+
+
+def _enter(environment: SiteEnvironment, name: str = "this") -> str:
     lines = ["true", *environment.setup]
     if environment.deepsynth:
         version = "import deepsynth; print('deepsynth', deepsynth.__version__)"
         lines.append(f"{_python(environment)} -c {shlex.quote(version)}")
+        if name != "this":
+            lines.append(f"{_python(environment)} -c {shlex.quote(_LACKS.format(name=name))}")
     else:
         lines.append("{ command -v ketos >/dev/null && ketos --version || echo 'no ketos'; }")
     return " && ".join(lines)
@@ -327,7 +337,15 @@ def _environment(name: str, environment: SiteEnvironment, said: str) -> Iterator
             "site-environment",
             where,
             f"DeepSynth does not start in it: {' | '.join(said.splitlines()[-2:]) or 'silence'}",
-            "Install it there: deepsynth setup --on SITE",
+            f"Install it there: deepsynth setup {'' if name == 'this' else f'{name} '}--on SITE",
+        )
+    elif lacks := re.search(r"^lacks (\S+)$", said, re.MULTILINE):
+        yield Finding(
+            Severity.ERROR,
+            "site-environment",
+            where,
+            f"It has {good[0] if good else 'DeepSynth'}, but lacks {lacks[1]}.",
+            f"Install it there, or without `venv` here: deepsynth setup {name} --on SITE",
         )
     elif _FAILED in said:
         last = " | ".join(said.splitlines()[-3:-1]) or "silence"

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import zipfile
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import quote, unquote, urlparse
@@ -44,6 +44,7 @@ if [ ! -e "$folder/complete.json" ]; then
     {options} -r wheels/{key}/requirements.txt >&2
   printf '{{"lock": "%s"}}\\n' {key} >"$folder/complete.json"
 fi
+rm -rf wheels/{key}
 ln -sfn "$folder" environments/{name}.new
 mv -T environments/{name}.new environments/{name}
 """
@@ -107,21 +108,26 @@ def install(
         text = "\n".join(pins)
         key = durable.sha256_value([text, durable.sha256_file(wheel), version])[:12]
         there = f"{base}/wheels/{key}"
+        folder = f"{base}/environments/{name}"
+        built = f"[ -e {shlex.quote(f'{folder}-{key}/complete.json')} ]"
+        is_built = connection.run(built).code == 0
         own_line = f"{DISTRIBUTION} @ file://{quote(f'{there}/{wheel.name}')}"
         (wheels / "requirements.txt").write_text(f"{text}\n{own_line}\n")
-        if offline:
+        if offline and not is_built:
             say(f"Downloading {len(pins)} packages for Python {version[0]}.{version[1]}")
-            _download(wheels, pins, version)
-        say(f"Sending the environment {name} to {connection.name}")
-        Transfer(connection).send(wheels, there)
+            gather(wheels, pins, version)
+        if not is_built:
+            size = sum(path.stat().st_size for path in wheels.iterdir()) / 1e6
+            say(f"Sending the environment {name} to {connection.name} ({size:.0f} MB)")
+            Transfer(connection).send(wheels, there)
     options = f"--no-index --find-links wheels/{key}" if offline else ""
-    say(f"Installing it in {base}/environments/{name}")
+    say(f"Installing it in {folder}")
     connection.check(
         _BUILD.format(folder=shlex.quote(base), name=name, key=key, setup=setup, options=options),
         "the environment cannot be installed",
         timeout=None,
     )
-    return f"{base}/environments/{name}"
+    return folder
 
 
 def pinned(distribution: str, extras: Iterable[str] = ()) -> Iterator[str]:
@@ -203,14 +209,46 @@ def own_wheel(folder: Path) -> Path:
     return wheel
 
 
-def _download(folder: Path, pins: list[str], version: list[str]) -> None:
-    lock = folder / "pins.txt"
-    lock.write_text("\n".join(pins) + "\n")
+def gather(folder: Path, pins: Sequence[str], version: Sequence[str]) -> None:
+    """Put a wheel of everything pinned, and of what that needs besides, into a folder.
+
+    What is published as source only is built here: the site could not fetch what building takes.
+
+    Args:
+        folder: Where the wheels go.
+        pins: `name==version`.
+        version: Of the Python there: major, minor, machine.
+
+    Raises:
+        DeepSynthError: pip failed, or what was built here runs on this machine only.
+    """
     platforms = [f"--platform={name}_{version[2]}" for name in _PLATFORMS]
-    _pip(
-        *("download", "--no-deps", "--only-binary=:all:", "--dest", str(folder)),
-        *(f"--python-version={version[0]}.{version[1]}", *platforms, "-r", str(lock)),
-    )
+    target = [f"--python-version={version[0]}.{version[1]}", *platforms]
+    wanted, from_source = list(pins), list[str]()
+    while True:
+        try:
+            # With what they need: pins made elsewhere may lack what only this platform asks for.
+            _pip(
+                *("download", "--only-binary=:all:", "--dest", str(folder)),
+                *("--find-links", str(folder), *target, *wanted),
+            )
+            return
+        except DeepSynthError as error:
+            absent = re.search(r"No matching distribution found for (\S+)", error.what)
+            if not absent or absent[1] not in pins or absent[1] in from_source:
+                raise
+            from_source.append(absent[1])
+            _pip("wheel", "--no-deps", "--no-binary=:all:", "--wheel-dir", str(folder), absent[1])
+            name = re.sub(r"[-_.]+", "_", absent[1].partition("==")[0])
+            made = [
+                p for p in folder.glob("*.whl") if p.name.lower().startswith(f"{name}-".lower())
+            ]
+            if not any(path.name.endswith("-none-any.whl") for path in made):
+                raise DeepSynthError(
+                    f"{absent[1]} is published as source only, and built here it runs here only.",
+                    where="setup --offline",
+                    hint="Let the centre install it, and name its module in `setup`.",
+                ) from None
 
 
 def _pip(*arguments: str) -> None:

@@ -57,6 +57,7 @@ def batch_script(step: Step, site: Site, run_id: str) -> str:
             environment=environment,
             venv=shell_path(environment.venv or ""),
             home=shell_path(site.workspace),
+            entered=step.environment if environment.venv or environment.image else "",
             job_name=job_name(run_id, step.name),
             time=_clock(limit),
             warn=warn,
