@@ -57,6 +57,9 @@ def test_predict_reads_tables_as_training_does(
 ) -> None:
     table = write_csv(tmp_path / "new.csv", [(1, "broken awful refund")], "id,text")
     assert "complaint" in command("predict", finished, "--file", table).out
+    assert (
+        command("predict", finished, table).out == command("predict", finished, "--file", table).out
+    )
     write_csv(table, [(1, "broken"), (2, " ")], "id,text")
     empty = command("predict", finished, "--file", table)
     assert (empty.code, empty.out) == (2, "")

@@ -112,6 +112,7 @@ class Family:
             `--name`, returns the files written. None: `init` copies the template.
         metrics: Figures by which two of its runs are compared; the first one that `metrics.json`
             has is the headline.
+        keep: Puts what a finished run made where its job says besides; returns what is new.
         card: What the card of the model of a finished run says. None: it cannot be published.
         environment: Where its steps run; None when that is where DeepSynth itself is.
         verbs: Its own verbs of the command line.
@@ -136,6 +137,7 @@ class Family:
     template: Path
     workspace: Callable[[Path, Sequence[str]], list[Path]] | None = None
     metrics: tuple[Metric, ...] = ()
+    keep: Callable[[Run], list[Path]] | None = None
     card: Callable[[Run], ModelCard] | None = None
     environment: ManagedEnvironment | None = None
     verbs: tuple[Verb, ...] = ()

@@ -261,6 +261,8 @@ def _explain(
             hint=f"Below it, indented: {', '.join(section.model_fields)}.",
         )
     reason = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if isinstance(item["input"], dict | BaseModel):  # what is wrong is how its parts go together
+        return JobError(f"{name}: {reason}." if name else f"{reason}.", where=where)
     given = _short(repr(item["input"]))
     return JobError(f"{name} is {given}, but {reason}.", where=where)
 

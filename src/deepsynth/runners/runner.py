@@ -49,6 +49,16 @@ class Runner(ABC):
     def stop(self, run: Run) -> None:
         """Ask whoever works on the run to save and stop, from any terminal."""
 
+    def stop_all(self) -> list[str]:
+        """Ask all runs at this place to save and stop; says which.
+
+        Raises:
+            RequestError: This place cannot tell its runs.
+        """
+        raise RequestError(
+            "no run is given.", hint="deepsynth stop RUN, or --on SITE for all runs of a site."
+        )
+
     @abstractmethod
     def logs(self, run: Run, step: str, *, follow: bool) -> Iterator[str]:
         """What a step printed, line by line; with `follow`, until the run ends."""

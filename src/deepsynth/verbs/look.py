@@ -16,7 +16,7 @@ from deepsynth.errors import DeepSynthError, RequestError, RunError
 from deepsynth.printing import say
 from deepsynth.run.run import Run
 from deepsynth.run.status import run_state
-from deepsynth.runners import runner_of
+from deepsynth.runners import get_runner, runner_of
 from deepsynth.terminal.console import Console
 
 _COLOURS = {
@@ -133,7 +133,9 @@ def logs(
 
 
 def stop(
-    run: Annotated[Path, Parameter(help="A run folder.")],
+    run: Annotated[
+        Path | None, Parameter(help="A run folder; none, with --on: all runs of a site.")
+    ] = None,
     /,
     *,
     on: On = None,
@@ -144,8 +146,13 @@ def stop(
 
     ```
     deepsynth stop runs/tickets
+    deepsynth stop --on hpc
     ```
     """
+    if run is None:
+        stopped = get_runner(on).stop_all()
+        say("\n".join(f"Stopped: {name}" for name in stopped) or "Nothing waits or runs there.")
+        return 0
     opened = Run.open(run)
     runner = runner_of(opened, on)
     say("Asking it to save and end; that may take two minutes.", file=sys.stderr, flush=True)

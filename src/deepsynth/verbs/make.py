@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -80,13 +81,11 @@ def _copy(template: Path, folder: Path) -> list[Path]:
 def predict(
     run: Annotated[Path, Parameter(help="A run whose training is done.")],
     /,
-    *,
+    *files: Annotated[Path, Parameter(help="Pages or texts: images, a table, one text a line.")],
     text: Annotated[
         list[str] | None, Parameter(help="A text; may be given several times.", negative=())
     ] = None,
-    file: Annotated[
-        Path | None, Parameter(help="A file of texts: a table, or one text a line.")
-    ] = None,
+    file: Annotated[Path | None, Parameter(help="The same as one of FILES.")] = None,
     as_json: Annotated[
         bool, Parameter(name="--json", help="Print one JSON object a line.", negative=())
     ] = False,
@@ -97,14 +96,17 @@ def predict(
 
     ```
     deepsynth predict runs/tickets --text "Where is my parcel?"
-    deepsynth predict runs/tickets --file new.csv --json
+    deepsynth predict runs/tickets new.csv --json
+    deepsynth predict runs/hand page.jpg
     ```
     """
     opened = Run.open(run)
-    if not text and file is None:
-        raise RequestError("there is nothing to predict.", hint='Give --text "..." or --file FILE.')
+    asked = [(text or [], file)] if text or file else []
+    asked += [([], one) for one in files]
+    if not asked:
+        raise RequestError("there is nothing to predict.", hint='Give --text "..." or a file.')
     family = family_of(opened)
-    for answer in family.predict(opened, text or [], file):
+    for answer in chain.from_iterable(family.predict(opened, *each) for each in asked):
         line = json.dumps(answer, ensure_ascii=False) if as_json else family.show(answer)
         say(line)
     return 0

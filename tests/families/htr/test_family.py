@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,15 @@ from PIL import Image
 
 from deepsynth.cli import run_command
 from deepsynth.errors import JobError, ModelError, RequestError
-from deepsynth.families import get_family, load_job
+from deepsynth.families import get_family, load, load_job
+from deepsynth.families.htr import FAMILY
 from deepsynth.families.htr.kraken.model_file import read_model
 from deepsynth.families.htr.lines.gallery import write_gallery
 from deepsynth.families.htr.predict import find_images, transcribe
 from deepsynth.families.htr.publish import check_name
-from deepsynth.families.htr.workspace import FRENCH, workspace
+from deepsynth.families.htr.workspace import FRENCH, misnamed, workspace
 from deepsynth.job.job import ResolvedJob
+from deepsynth.run.run import Run
 from tests.families.htr.test_check import edit, on_image, truncate
 from tests.families.htr.test_dialects import coreml, safetensors
 
@@ -143,6 +146,43 @@ def test_init_makes_the_workspace_and_keeps_what_is_there(
     assert load_job(folder / "job.yaml").job.data.ground_truth == str(folder / "Ground_Truth")
     assert run_command(line) == 2
     assert "left as it is" in capsys.readouterr().err
+
+
+def test_a_finished_run_fills_the_workspace_it_was_made_in_and_no_other(
+    page_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "projet"
+    assert run_command(["init", "htr", str(folder), "--name", "french"]) == 0
+    shutil.copytree(page_folder, folder / "Ground_Truth", dirs_exist_ok=True)
+    resolved = load(folder / "job.yaml")
+    run = Run.create(
+        tmp_path / "runs" / "lettres_transcription_v1", resolved, FAMILY.plan(resolved)
+    )
+    for name in ("model/best.mlmodel", "logs/train.log", "data/train.arrow", "slurm/train.sbatch"):
+        (run.path / name).parent.mkdir(exist_ok=True)
+        (run.path / name).write_text(name, encoding="utf-8")
+    assert FAMILY.keep
+    names = {
+        "Repertoire_model_finetune/lettres_transcription_v1.mlmodel",
+        "Repertoire_model_finetune/lettres_transcription_v1.log",
+        "GT_compile/lettres_transcription_v1-train.arrow",
+        "Scripts/lettres_transcription_v1/train.sbatch",
+    }
+    assert {path.relative_to(folder).as_posix() for path in FAMILY.keep(run)} == names
+    assert FAMILY.keep(run) == [], "what is there stays as it is"
+
+    shutil.rmtree(folder / "Scripts")
+    (folder / "Scripts").mkdir()
+    text = (folder / "job.yaml").read_text(encoding="utf-8")
+    (folder / "job.yaml").write_text(f"{text}\n# mine\n", encoding="utf-8")
+    assert FAMILY.keep(run) == [], "a run of another job writes nothing here"
+
+
+@pytest.mark.parametrize("name", ["medieval_latin_seg_v2", "decretum_fine_tune_v3", "a_b_v1"])
+def test_the_names_of_the_guides_follow_the_convention(name: str, tmp_path: Path):
+    (tmp_path / f"{name}.mlmodel").touch()
+    (tmp_path / "Model_final.mlmodel").touch()
+    assert misnamed(tmp_path) == ["Model_final.mlmodel"]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from examples.manuscript.make_pages import demo_font, write_pages
 from lxml import etree
 
 from deepsynth import durable
+from deepsynth.cli import run_command
 from deepsynth.errors import ModelError, RequestError, StepFailed
 from deepsynth.families import get_family, load_job
 from deepsynth.families.htr.ground_truth.pages import parse_xml, read_page
@@ -29,6 +30,8 @@ from deepsynth.families.htr.scores import comparable, rates, score_line
 from deepsynth.run.run import Run
 from deepsynth.runners.local.runner import LocalRunner
 from tests.families.htr.conftest import ITALIC, SERIF
+from tests.support.tickets import wait_until
+from tests.support.toy import drive
 
 pytestmark = pytest.mark.slow
 
@@ -212,6 +215,35 @@ def test_a_site_ketos_trains_the_same_job(world: Path, base: Run):
     assert (run.path / "model" / "best.mlmodel").is_file()
 
 
+@pytest.mark.thorough
+def test_a_site_ketos_goes_on_where_it_was_stopped_and_makes_no_more_passes_than_asked(
+    world: Path, base: Run
+):
+    from deepsynth.run.environments import managed_folder
+
+    settings = {
+        "data": {"ground_truth": "italic"},
+        "model": str(base.path / "model" / "best.mlmodel"),
+        "kraken": {"toolchain": "site", "ketos": str(managed_folder("htr") / "bin" / "ketos")},
+        "train": {"batch_size": 8, "epochs": 5, "patience": 50},
+    }
+    run = make_run(world, settings, "limited")
+    with drive("local", run) as driver:
+        wait_until(lambda: len(run.metrics()) >= 2, 120)
+        driver.send_signal(signal.SIGTERM)
+    before = len(run.metrics())
+    do(run, "train")
+    log = (run.path / "logs" / "train.log").read_text()
+    assert "It goes on from models/checkpoint_abort.ckpt" in log
+    passes = [point["epoch"] for point in run.metrics()]
+    assert passes == list(range(1, len(passes) + 1))
+    assert before < len(passes) <= 7, "one pass or two more may be made until it is ended"
+    assert (run.path / "model" / "best.mlmodel").is_file()
+
+    models = run.path / "steps" / "train" / "work" / "models"
+    assert not models.exists(), "nothing is kept of a step that is done"
+
+
 @pytest.fixture(scope="module")
 def segmenter(world: Path) -> Run:
     settings = {
@@ -282,6 +314,12 @@ def test_pages_are_transcribed_in_every_format(
     assert as_alto == as_page
     text = (world / "p000.text").read_text(encoding="utf-8")
     assert text.split() == [word for line in alto.lines for word in line.text.split()]
+
+
+@pytest.mark.thorough
+def test_predict_transcribes_a_page(world: Path, base: Run, capsys: pytest.CaptureFixture[str]):
+    assert run_command(["predict", str(base.path), str(world / "serif" / "p000.png")]) == 0
+    assert len(capsys.readouterr().out.splitlines()) >= 5
 
 
 def test_models_of_the_wrong_kind_transcribe_nothing(world: Path, base: Run, segmenter: Run):

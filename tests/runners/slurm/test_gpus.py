@@ -57,18 +57,26 @@ def test_a_centres_own_ketos_asks_too(tmp_path: Path) -> None:
     ("visible", "device"), [("0", "cuda:0"), ("", "cpu"), ("NoDevFiles", "cpu")]
 )
 def test_ketos_is_told_the_device_it_was_given(visible: str, device: str, tmp_path: Path) -> None:
-    path = htr(tmp_path, kraken={"toolchain": "site", "version": 5, "ketos": "echo"})
+    ketos = tmp_path / "ketos-5"
+    ketos.write_text('#!/bin/sh\necho "$@"\ntouch models/model_best.mlmodel\n')
+    ketos.chmod(0o755)
+    path = htr(tmp_path, kraken={"toolchain": "site", "version": 5, "ketos": str(ketos)})
     (tmp_path / "data").mkdir()
     for split in ("train", "validation"):
         (tmp_path / "data" / f"{split}.txt").write_text("x.arrow\n")
-    (tmp_path / "steps" / "ketos" / "work" / "models").mkdir(parents=True)
-    (tmp_path / "steps" / "ketos" / "work" / "models" / "model_best.mlmodel").touch()
+    foreign = tmp_path / "steps" / "ketos" / "work" / "models"
+    foreign.mkdir(parents=True)
+    (foreign / "model_7.mlmodel").touch()
     step = plan_of(path).step("ketos")
     argv = [part.format(run=tmp_path, cpus=2, sources={}) for part in step.argv]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": visible}
     done = subprocess.run(argv, capture_output=True, text=True, check=True, env=environment)
     assert f" -d {device} " in done.stdout
     assert ("on the CPU" in done.stdout) is (device == "cpu"), "it is said first"
+    assert "begins anew" in done.stdout, "what came from elsewhere is not unpickled"
+    assert [path.name for path in (tmp_path / "ketos").iterdir()] == ["model_best.mlmodel"]
+    again = subprocess.run(argv, capture_output=True, text=True, check=True, env=environment)
+    assert "-i models/model_best.mlmodel" in again.stdout, "it goes on from its own"
 
 
 def test_dry_run_and_check_say_what_is_asked_for(

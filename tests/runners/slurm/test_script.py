@@ -91,6 +91,11 @@ def test_the_guides_header_comes_out() -> None:
     )
 
 
+def test_mail_comes_when_it_was_asked_for() -> None:
+    text = batch_script(TRAIN, CENTRE.model_copy(update={"mail_type": "BEGIN,TIME_LIMIT"}), "run-1")
+    assert "#SBATCH --mail-type=BEGIN,TIME_LIMIT\n" in text
+
+
 def test_an_image_is_run_by_apptainer_with_the_run_in_it() -> None:
     text = batch_script(TRAIN, VARIANTS["image of the centre"], "run-1")
     before, _, command = text.partition("  exec ")

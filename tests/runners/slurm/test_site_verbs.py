@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from deepsynth import DISTRIBUTION
 from deepsynth.checks import Severity
 from deepsynth.errors import RunError
 from deepsynth.run.receipts import has_receipt
+from deepsynth.runners import get_runner
 from deepsynth.runners.slurm.clean import clean
 from deepsynth.runners.slurm.doctor import examine
 from deepsynth.runners.slurm.install import install, pinned
@@ -20,7 +23,9 @@ from deepsynth.runners.slurm.journey import need_record
 from deepsynth.runners.slurm.runner import SlurmRunner
 from deepsynth.runners.slurm.site import Allocation, SiteEnvironment
 from deepsynth.runners.slurm.transfer import TransferFailed
+from tests.conftest import Answer
 from tests.servers.remote import RemoteHost
+from tests.support.tickets import wait_until
 from tests.support.toy import counted, counting, make_run, shell
 
 
@@ -144,6 +149,44 @@ def test_clean_deletes_only_what_was_verified_here(
     assert "sources/" not in printed.split("in all")[0].split("runs/")[0]
     assert "wheels/3fa2b1" in printed, "what a setup left is listed"
     assert remote_host.root("ls /home/alice/deepsynth/sources") == ""
+
+
+def test_what_failed_or_was_abandoned_goes_once_its_user_says_so(
+    hpc: SlurmRunner,
+    remote_host: RemoteHost,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: Callable[..., Answer],
+) -> None:
+    config = tmp_path / "config" / "deepsynth" / "sites.yaml"
+    config.parent.mkdir(parents=True)
+    text = "{host: hpc, partition: cpu, workspace: ~/abandoned, environments: {this: {venv: %s}}}"
+    config.write_text(f"hpc: {text % sys.prefix}\n")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+    def clean(*words: object, say: str = "") -> Answer:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(say))
+        return command("clean", *words, "--on", "hpc", "--force")
+
+    runner = get_runner("hpc")
+    run = make_run(tmp_path / "letters", counting(400, 0.1))
+    other = make_run(tmp_path / "other", counting(400, 0.1))
+    for one in (run, other):
+        runner.submit(one)  # type: ignore[attr-defined]
+    wait_until(lambda: (e := runner.status(run).active) and e[0].kind == "running")  # type: ignore[attr-defined]
+    folder = need_record(run).folder
+    assert "End it first" in clean(run.path, say="y\n").err
+    told = command("stop", "--on", "hpc")
+    assert sorted(told.out.split()) == sorted(
+        ["Stopped:", need_record(run).run_id, "Stopped:", need_record(other).run_id]
+    )
+    wait_until(lambda: not runner.status(run).active and not runner.status(other).active)  # type: ignore[attr-defined]
+    assert "checkpoints of a training" in clean(run.path, say="\n").out
+    assert remote_host.root(f"ls -d {folder}"), "nobody said yes"
+    assert "deleted there" in clean(run.path, say="y\n").out
+    assert "deleted there" in clean(f"runs/{need_record(other).run_id}", say="y\n").out
+    assert remote_host.root("ls /home/alice/abandoned/runs") == ""
+    assert "no such name" in clean("runs/..", say="y\n").err
 
 
 def test_pins_are_the_versions_here_and_nothing_local() -> None:

@@ -62,6 +62,12 @@ def _workspace(folder: Path, names: Sequence[str]) -> list[Path]:
     return workspace(folder, names)
 
 
+def _keep(run: Run) -> list[Path]:
+    from deepsynth.families.htr.keep import keep
+
+    return keep(run)
+
+
 def _setup() -> Environment:
     from deepsynth.families.htr.kraken.environment import setup_htr
 
@@ -113,6 +119,7 @@ FAMILY = Family(
         Metric("cer", "CER", "lower"),
         Metric("baseline_f1", "F1 of baselines", "higher"),
     ),
+    keep=_keep,
     card=_card,
     environment=ManagedEnvironment(
         name="htr",

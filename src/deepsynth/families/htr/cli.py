@@ -58,7 +58,8 @@ def transcribe(
     *,
     model: Annotated[Path, Parameter(help="A recognition model.")],
     to: Annotated[
-        Literal["alto", "pagexml", "abbyyxml", "hocr", "text"], Parameter(help="Format.")
+        Literal["alto", "page", "abbyy", "hocr", "text", "pagexml", "abbyyxml"],
+        Parameter(help="Format: ALTO, PAGE, ABBYY XML, hOCR or text."),
     ] = "alto",
     output: Annotated[Path, Parameter(help="Folder of the results.")] = Path("transcribed"),
     segmentation: Annotated[
@@ -72,7 +73,7 @@ def transcribe(
     For example:
 
     ```
-    deepsynth transcribe scans --model runs/hand/model/best.safetensors --to pagexml
+    deepsynth transcribe scans --model runs/hand/model/best.safetensors --to page
     ```
     """
     from deepsynth.families.htr.predict import transcribe as read

@@ -199,6 +199,20 @@ class Kraken(Section):
     ketos: str = Field("ketos", description="Name or path of the program.")
 
 
+class Keep(Section):
+    """Folders beside the job in which a finished run leaves what it made, under its name."""
+
+    compiled: Annotated[str | None, LocalPath()] = Field(
+        None, description="Folder for the compiled lines: NAME-train.arrow, NAME-test.arrow."
+    )
+    scripts: Annotated[str | None, LocalPath()] = Field(
+        None, description="Folder for the batch scripts that were submitted: NAME/train.sbatch."
+    )
+    models: Annotated[str | None, LocalPath()] = Field(
+        None, description="Folder for the model and the log of its training: NAME.mlmodel."
+    )
+
+
 class HtrJob(Job):
     """A job of family `htr`: transcribed pages become a model that reads handwriting."""
 
@@ -216,6 +230,7 @@ class HtrJob(Job):
     )
     evaluation: Evaluation = Field(default_factory=lambda: Evaluation.model_validate({}))
     kraken: Kraken = Field(default_factory=lambda: Kraken.model_validate({}))
+    keep: Keep = Field(default_factory=lambda: Keep.model_validate({}))
     gpus: Gpus = Field(
         "auto",
         description="GPUs a computing centre is asked for; auto: one, where the site offers any, "

@@ -22,10 +22,13 @@ from deepsynth.run.environments import get_environment
 if TYPE_CHECKING:
     from deepsynth.run.run import Run
 
-Format = Literal["alto", "pagexml", "abbyyxml", "hocr", "text"]
+Format = Literal["alto", "page", "abbyy", "hocr", "text", "pagexml", "abbyyxml"]
+"""Formats as people call them, and two as Kraken does."""
 SUFFIXES: dict[Format, str] = {
     "alto": ".xml",
+    "page": ".xml",
     "pagexml": ".xml",
+    "abbyy": ".xml",
     "abbyyxml": ".xml",
     "hocr": ".html",
     "text": ".txt",

@@ -18,22 +18,23 @@ ENGLISH = {
 }
 FRENCH = {
     "ground_truth": "Ground_Truth",
-    "compiled": "Donnees_compilees",
+    "compiled": "GT_compile",
     "base_models": "Model_de_base",
     "scripts": "Scripts",
-    "models": "Model_fine_tune",
+    "models": "Repertoire_model_finetune",
 }
 """Folder names as French guides have them."""
 
-NAMING = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*_[a-z0-9-]+_v\d+")
-"""The convention corpus_type_vN: `odalricus_transcription_v1`."""
+NAMING = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*_[a-z0-9-]+_v\d+")
+"""The convention corpus_type_vN: `odalricus_transcription_v1`, `medieval_latin_seg_v2`."""
 
 _PURPOSE = {
     "ground_truth": "ALTO or PAGE files, each with its image; one folder for each corpus.",
-    "compiled": "Compiled lines to share between runs; runs keep their own in `runs/`.",
+    "compiled": "Compiled lines of finished runs, NAME-SPLIT.arrow; see `keep` in job.yaml.",
     "base_models": "Models to start from: .mlmodel or .safetensors.",
-    "scripts": "Jobs of further trainings, and what else you run.",
-    "models": "Models to keep, named corpus_type_vN, for example odalricus_transcription_v1.",
+    "scripts": "The batch scripts of finished runs, jobs of further trainings, what else you run.",
+    "models": "Models of finished runs with their logs; name runs corpus_type_vN, for example "
+    "odalricus_transcription_v1.",
 }
 
 
@@ -67,6 +68,8 @@ def workspace(folder: Path, names: Sequence[str]) -> list[Path]:
     text = (Path(__file__).parent / "template" / "job.yaml").read_text(encoding="utf-8")
     for place in ("ground_truth", "base_models"):
         text = text.replace(f"{place}/", f"{chosen[place]}/")
+    for place in ("compiled", "scripts", "models"):
+        text = text.replace(f"{place}: {ENGLISH[place]}", f"{place}: {chosen[place]}")
     text = text.replace("ground_truth: ground_truth", f"ground_truth: {chosen['ground_truth']}")
     readmes = {
         folder / name / "README.md": f"# {name}\n\n{_PURPOSE[place]}\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,21 +47,33 @@ def clean(
     sources: Annotated[
         bool, Parameter(help="Delete the copies of sources there.", negative=())
     ] = False,
+    force: Annotated[
+        bool,
+        Parameter(
+            help="Delete all of the runs there, also what failed or was abandoned; asks first.",
+            negative=(),
+        ),
+    ] = False,
 ) -> int:
     """List what lies at a site, or delete what is not needed there any more.
 
     A run's compiled data and logs are deleted only after what it made was fetched and verified.
+    With `--force` a run goes as it is, after a question that says what is lost; a run that has no
+    folder here is named as it is listed.
 
     For example:
 
     ```
     deepsynth clean --on hpc
     deepsynth clean runs/letters --on hpc
+    deepsynth clean runs/letters-3fa2b1 --on hpc --force
     ```
     """
     runner = create(on)
     site = runner.site
-    for path in run:
+    for path in run if force else ():
+        delete_run(runner, path)
+    for path in () if force else run:
         freed = clean_run(runner, Run.open(path)) / 1e6
         say(f"{path}: fetched and verified; {freed:.1f} MB freed there.")
     kept = list_site(site, sorted(runs.glob("*")))
@@ -75,6 +88,7 @@ def clean(
     return 0
 
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 _ENTRY = re.compile(
     r"(\d+)\t(-?\d+)\t((?:runs|sources|environments|wheels)/[^/\x00-\x1f\x7f]+)/\t(.*)"
 )
@@ -157,6 +171,64 @@ def clean_run(runner: SlurmRunner, run: Run) -> int:
     )
     run.event("cleaned", site=runner.name)
     return int(text) if text.strip().isdigit() else 0
+
+
+_LOOK = r"""
+cd {workspace}/runs/{name} 2>/dev/null || exit 66
+case $(squeue -h -u "$(id -un)" -o '%j' | grep -c '^{name}\.') in 0) ;; *) echo busy; exit 0 ;; esac
+echo "size $(du -sm . | cut -f 1)"
+for f in steps/*/receipt*.json steps/*/outputs-*.sha256; do
+  [ -f "$f" ] && echo "done $(basename "$(dirname "$f")")"
+done
+find steps -path 'steps/*/work/*' -type f -print -quit | sed 's/.*/checkpoint/'
+true
+"""
+
+
+def delete_run(runner: SlurmRunner, path: Path) -> bool:
+    """Delete a run at the site as it is, if the user says so after hearing what is lost.
+
+    Args:
+        runner: Of the site.
+        path: The run folder here, or `runs/NAME` as the list calls one that has none.
+
+    Raises:
+        RunError: It is not there, something of it waits or runs, or it runs on this machine.
+    """
+    site = runner.site
+    if site.host is None:
+        raise RunError("it lies on this machine only; nothing is deleted.", where=path)
+    run = Run.open(path) if is_run(path) else None
+    name = runner.journey(run).record.run_id if run else path.name
+    if not _NAME.fullmatch(name):
+        raise RunError("a run there has no such name.", where=path)
+    workspace = shell_path(site.workspace)
+    told = runner.connection.run(_LOOK.format(workspace=workspace, name=name))
+    if told.code != 0:
+        raise RunError(f"there is no runs/{name} at {runner.name}.", where=path)
+    lines = told.stdout.splitlines()
+    if "busy" in lines:
+        raise RunError(
+            "something of it waits or runs there, so nothing is deleted.",
+            where=path,
+            hint=f"End it first: deepsynth stop {path} --on {runner.name}",
+        )
+    size = next((line.split()[1] for line in lines if line.startswith("size ")), "?")
+    done = sorted({line.split()[1] for line in lines if line.startswith("done ")})
+    lost = [f"what {', '.join(done)} made, where it was not fetched"] if done else []
+    lost += ["the checkpoints of a training"] if "checkpoint" in lines else []
+    all_lost = " and ".join(lost or ["nothing that was made"])
+    say(f"runs/{name} at {runner.name}: {size} MB. Lost is {all_lost}.")
+    say("Delete it there? [y/N] ", end="", flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes", "o", "oui"):
+        say("It stays.")
+        return False
+    runner.connection.check(f"rm -rf {workspace}/runs/{name}", "it was not deleted whole")
+    if run:
+        runner.journey(run).with_record(sent=False, fetched=False, events=0)
+        run.event("cleaned", site=runner.name)
+    say(f"runs/{name}: deleted there.")
+    return True
 
 
 def delete_sources(site: Site, kept: Iterable[Kept]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -18,7 +17,7 @@ from deepsynth.run.run import Run
 from deepsynth.run.step import Step
 from deepsynth.runners.local.runner import LocalRunner
 from deepsynth.runners.runner import Runner
-from deepsynth.runners.slurm import fetching, submission
+from deepsynth.runners.slurm import fetching, stopping, submission
 from deepsynth.runners.slurm.connection import Connection, FolderGone
 from deepsynth.runners.slurm.following import watch
 from deepsynth.runners.slurm.journey import (
@@ -44,9 +43,6 @@ if TYPE_CHECKING:
 
 HERE = "slurm"
 """Name of the Slurm of this machine as it is, which no sites.yaml need tell of."""
-
-STOP_SECONDS = 150
-"""How long stopped steps may take to save before they are ended."""
 
 
 def tell(line: str) -> None:
@@ -263,23 +259,19 @@ class SlurmRunner(Runner):
             RunError: Nothing of it waits or runs.
             ConnectionLost: The site cannot be reached; nothing was stopped.
         """
-        jobs = " ".join(sorted({e.job.partition("_")[0] for e in self.status(run).active}))
+        jobs = sorted({e.job.partition("_")[0] for e in self.status(run).active})
         if not jobs and self.journey(run).here and run.is_locked():
             LocalRunner().stop(run)
             return
         if not jobs:
             raise RunError(f"nothing of it waits or runs at {self.name}.", where=run.path)
-        self.connection.check(
-            f"scancel --state=PENDING {jobs}; scancel --batch --signal=TERM {jobs}; true",
-            "the jobs cannot be stopped",
-        )
+        stopping.ask_to_stop(self.connection, jobs)
         run.event("stop_requested", site=self.name)
-        end = time.monotonic() + STOP_SECONDS
-        while self.status(run).active:
-            if time.monotonic() > end:
-                self.connection.check(f"scancel {jobs}", "the jobs cannot be stopped")
-                end += STOP_SECONDS
-            time.sleep(0.5)
+        stopping.wait_until_stopped(self.connection, jobs, lambda: self.status(run).active)
+
+    def stop_all(self) -> list[str]:
+        """Take all runs in the workspace out of the queue, or ask them to save and end."""
+        return stopping.stop_all(self.site, self.connection)
 
     def fetch(self, run: Run, *, everything: bool = False) -> None:
         """Bring what the steps made, with logs and metrics, and verify it.

@@ -54,6 +54,7 @@ def batch_script(step: Step, site: Site, run_id: str) -> str:
             step=step,
             ask=ask,
             mail=site.mail,
+            mail_type=site.mail_type,
             environment=environment,
             venv=shell_path(environment.venv or ""),
             home=shell_path(site.workspace),

@@ -137,6 +137,9 @@ class Site(Allocation):
         default=None, description="Most time a step may take over all its allocations."
     )
     mail: Word | None = Field(default=None, description="Address told when a job ends or fails.")
+    mail_type: Word = Field(
+        default="END,FAIL", description="When that is told, as sbatch reads it: BEGIN,END,FAIL."
+    )
     cpu: Allocation | None = Field(
         default=None,
         description="Allocation of steps without accelerator; account and qos carry over.",

@@ -23,39 +23,8 @@ from deepsynth.errors import MissingDependency, RequestError
 from deepsynth.families.htr.job import HtrJob, Train
 from deepsynth.run.step import Resources, Step
 
-_SCRIPT = """
-mkdir -p "$0/steps/ketos/work/models"
-cd "$0/steps/ketos/work"
-for split in train validation; do
-  while IFS= read -r name; do echo "$1/$name"; done <"$0/data/$split.txt" >"$split.txt"
-done
-shift
-device=cpu
-if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then # as Slurm says it: the GPUs of this job, or none
-  [[ $CUDA_VISIBLE_DEVICES =~ ^(-1|NoDevFiles)?$ ]] || device=cuda:0
-elif nvidia-smi -L 2>/dev/null | grep -q GPU; then
-  device=cuda:0
-fi
-[[ " $* " != *" AUTO_DEVICE "* ]] || [ "$device" != cpu ] ||
-  echo "There is no GPU here for this job: ketos trains on the CPU."
-set -- "${@/#AUTO_DEVICE/$device}"
-export COLUMNS=200 NO_COLOR=1 # its log is read: no line may be broken
-"$@" &
-ketos=$!
-trap 'kill -USR1 "$ketos"' USR1 # it saves what it has, and goes on there the next time
-trap 'kill -TERM "$ketos"' TERM
-while kill -0 "$ketos" 2>/dev/null; do
-  code=0
-  wait "$ketos" || code=$?
-done
-[ "$code" -eq 0 ] || exit "$code"
-mkdir -p "$0/ketos"
-cp models/*best* "$0/ketos/" 2>/dev/null || cp models/* "$0/ketos/"
-"""
-"""Lists the files of each split, which lie in `$1`, runs ketos, and keeps its best model.
-
-Until version 6, ketos marks the best only where it stops early; else all models are kept, and the
-next step chooses.
+SCRIPT = Path(__file__).with_name("ketos.sh")
+"""Runs ketos: goes on from what an earlier start left, ends at `-N` passes, keeps the best model.
 """
 
 
@@ -176,6 +145,12 @@ def train_command(
     return argv
 
 
+def training_script(job: HtrJob, dialect: Dialect) -> str:
+    """The bash that trains with ketos; its arguments are the run, a folder and `train_command`."""
+    known = f"major={dialect.major} passes={job.train.epochs}\n"
+    return "\n".join(["", *job.kraken.setup, known + SCRIPT.read_text(encoding="utf-8")])
+
+
 def _machine_options(dialect: Dialect, train: Train, auto: str) -> tuple[list[str], list[str]]:
     """Options of device, precision and processes: before the subcommand from 6 on."""
     device = {"auto": auto, "cuda": "cuda:0"}.get(train.device, train.device)
@@ -273,7 +248,7 @@ def training_steps(
     if job.train.workers == 0:
         argv[argv.index("--workers") + 1] = "{cpus}"
     folder = "{run}/data" if job.task == "recognition" else "{sources[ground_truth]}"
-    script = "\n".join(["", *job.kraken.setup]) + _SCRIPT
+    script = training_script(job, dialect)
     script = script.replace("{", "{{").replace("}", "}}")
     shell = ["bash", "-lec" if job.kraken.setup else "-ec"]
     return [

@@ -17,7 +17,12 @@ from pathlib import Path
 from deepsynth import durable
 from deepsynth.errors import MissingDependency, ModelError, StepFailed
 from deepsynth.families.htr.job import HtrJob
-from deepsynth.families.htr.kraken.ketos import Dialect, dialect_of, train_command
+from deepsynth.families.htr.kraken.ketos import (
+    Dialect,
+    dialect_of,
+    train_command,
+    training_script,
+)
 from deepsynth.families.htr.kraken.model_file import ModelFile, read_model
 from deepsynth.families.htr.prepared import (
     Manifest,
@@ -29,12 +34,13 @@ from deepsynth.families.htr.prepared import (
 from deepsynth.printing import say
 from deepsynth.run.environments import site
 from deepsynth.run.run import Run
-from deepsynth.training.device import tell_device
 
 _ACCURACY = re.compile(
     r"validation run: (?:total chars (?P<total>\S+) errors (?P<errors>\S+) )?"
     r"accuracy (?P<accuracy>[-\d.]+)(?: mean_acc \S+ mean_iu (?P<iou>[-\d.]+))?"
 )
+GOES_ON = "It goes on from "
+"""How the script that runs ketos says that an earlier start left something."""
 _TAIL = 40
 
 _ADVICE: tuple[tuple[str, str], ...] = (
@@ -98,27 +104,26 @@ _ADVICE: tuple[tuple[str, str], ...] = (
 def train(run: Run) -> None:
     """Train with the ketos found on the path, and keep its best model."""
     job, manifest = htr_job(run), read_manifest(run)
-    if job.train.device == "auto":
-        tell_device(run, gpu=_has_gpu())
     dialect = find_dialect(job)
     work = run.work("train")
     folder = run.path / "data"
     if job.task == "segmentation":
         folder = ground_truth_folder(run, "train")
     write_lists(work, manifest, folder)
-    models = work / "models"
-    models.mkdir(exist_ok=True)
     argv = train_command(
         dialect,
         job,
         ketos=job.kraken.ketos,
-        training=work / "train.txt",
-        validation=work / "validation.txt",
+        training=Path("train.txt"),
+        validation=Path("validation.txt"),
         base=base_model(run, "train"),
-        output=models,
-        auto="cuda:0" if _has_gpu() else "cpu",
+        output=Path("models"),
+        auto="AUTO_DEVICE",
     )
-    log = _run(run, site("kraken", *job.kraken.setup).command(argv))
+    script = f"step=train\n{training_script(job, dialect)}"
+    shell = ["bash", "-lec" if job.kraken.setup else "-ec"]
+    log = _run(run, [*shell, script, str(run.path), "", *argv])
+    models = work / "models"
     keep_best(run, job, manifest, models, log, dialect.major)
 
 
@@ -133,17 +138,6 @@ def collect(run: Run) -> None:
     for epoch, values in enumerate(curve, start=1):
         run.metric("train", epoch, {**values, "epoch": epoch})
     keep_best(run, job, manifest, run.path / "ketos", lines, int(job.kraken.version or 0))
-
-
-def _has_gpu() -> bool:
-    """Whether a GPU was given to this process, as Slurm says it or as the driver lists it."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return visible not in ("", "-1", "NoDevFiles")
-    if shutil.which("nvidia-smi") is None:
-        return False
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return "GPU" in listed.stdout
 
 
 def write_lists(target: Path, manifest: Manifest, folder: Path = Path()) -> None:
@@ -227,9 +221,13 @@ def _run(run: Run, argv: list[str]) -> list[str]:
         try:
             for line in child.stdout or ():
                 say(line, end="", flush=True)
+                if line.startswith(GOES_ON):
+                    epoch = len(run.metrics())
                 tail = [*tail, line.rstrip()][-_TAIL:]
                 values = read_log_line(line)
                 if values:
+                    if not epoch:
+                        run.rewind_metrics("train", -1)
                     epoch += 1
                     run.metric("train", epoch, {**values, "epoch": epoch})
         except BaseException:

@@ -53,13 +53,14 @@ def serialise(result: Any, size: tuple[int, int], to: str) -> str:
     Args:
         result: Kraken's segmentation with the lines read.
         size: Width and height of the image in pixels.
-        to: `alto`, `pagexml`, `abbyyxml`, `hocr` or `text`.
+        to: `alto`, `page`, `abbyy`, `hocr` or `text`; or as Kraken calls it.
     """
     if to == "text":
         return "".join(f"{line.prediction}\n" for line in result.lines)
     from kraken.serialization import serialize
 
-    return serialize(result, image_size=size, template=to)
+    names = {"page": "pagexml", "abbyy": "abbyyxml"}
+    return serialize(result, image_size=size, template=names.get(to, to))
 
 
 def _device(device: str) -> tuple[str, Any]:
