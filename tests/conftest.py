@@ -19,9 +19,9 @@ from tests.support.shared import made_once
 
 # Started in the background of a script, the tests and what they start would not hear Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# Each test process keeps to one core; so does what it starts. (As with our own variables, the warm
-# process that tests share fits what they start.)
-os.environ |= OURS | {"OMP_NUM_THREADS": "1"}
+# Each test process keeps to one core; so does what it starts. The warm process that tests share has
+# the variables of what is forked from it.
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": OURS["OMP_WAIT_POLICY"]}
 
 pytest_plugins = ["tests.support.servers"]
 
