@@ -14,11 +14,19 @@ from typing import Any
 import pytest
 import torch
 
+from deepsynth.checks import Severity
 from deepsynth.errors import StepFailed
 from deepsynth.families import get_family
 from deepsynth.families.summarize import card_of, evaluate, judge, train
+from deepsynth.families.summarize.job import SummarizeJob
+from deepsynth.families.summarize.metrics import score
 from deepsynth.families.summarize.prepared import exported, load_adapted, read_samples
-from deepsynth.families.summarize.verdict import judge_experts
+from deepsynth.families.summarize.verdict import (
+    UNTRAINED,
+    Answers,
+    judge_experts,
+    judge_figures,
+)
 from deepsynth.run.run import Run
 from tests.families.summarize.test_bad_input import make_run, rows
 
@@ -177,6 +185,17 @@ def test_three_documents_give_no_figure_and_what_is_cut_is_counted(
     assert "rougeL" not in final
     assert "No figure is possible: 3 documents" in " ".join(lines)
     assert "interval" not in "".join(lines)
+
+
+def test_a_baseline_that_wrote_the_very_same_is_said(run: Run) -> None:
+    texts = ["one", "two"]
+    job = run.job(SummarizeJob)
+    figures = score(texts, texts)
+    same = Answers(UNTRAINED, texts, texts, texts).compared(figures, job)
+    found = judge_figures("train", figures, [same], 1.0, 64)
+    assert (found[0].code, found[0].severity) == ("outputs-unchanged", Severity.ERROR)
+    other = Answers(UNTRAINED, ["one", ""], texts, texts).compared(figures, job)
+    assert judge_figures("train", figures, [other], 1.0, 64) == []
 
 
 def test_an_expert_that_takes_all_is_said() -> None:

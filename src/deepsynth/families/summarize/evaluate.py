@@ -48,6 +48,7 @@ from deepsynth.families.summarize.train import TRAINED_ROWS
 from deepsynth.families.summarize.verdict import (
     BLANK_PAGES,
     OTHER_PAGES,
+    UNTRAINED,
     Answers,
     has_figure,
     judge_experts,
@@ -129,7 +130,7 @@ def main(run: Run) -> None:
         experts = usage_report(usage, ours.usage)
         answers = [
             *_without_a_model(run, judge, texts, samples, split),
-            Answers("the model before training", untrained, texts, judge.references),
+            Answers(UNTRAINED, untrained, texts, judge.references),
             *answers,
         ]
     baselines = [one.compared(judge.figures(one.texts, one.references), job) for one in answers]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from deepsynth.checks.ledger import Ledger
@@ -75,13 +76,13 @@ class TrainedLabels:
         Raises:
             StepFailed: Rows or updates are missing or too many.
         """
-        rows = round(len(self.expected) * epochs)
-        exact = float(epochs).is_integer()
-        if updates == counted.updates and (self.rows == rows or not exact):
+        fewest, most = (len(self.expected) * ends(epochs) for ends in (math.floor, math.ceil))
+        if updates == counted.updates and fewest <= self.rows <= most:
             return
+        planned = f"{fewest}" if fewest == most else f"{fewest} to {most}"
         raise StepFailed(
             f"the training was another one than planned: {updates} updates on {self.rows} rows, "
-            f"not {counted.updates} on {rows}.",
+            f"not {counted.updates} on {planned}.",
             where="step train",
             hint="Its model may not have seen all documents. Please report this.",
         )

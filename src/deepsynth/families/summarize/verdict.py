@@ -11,6 +11,7 @@ from deepsynth.evaluation.comparison import FEWEST, paired_difference
 from deepsynth.families.summarize.job import SummarizeJob
 from deepsynth.families.summarize.metrics import rouge_l
 
+UNTRAINED = "the model before training"
 OTHER_PAGES = "the same model on the pages of another document"
 BLANK_PAGES = "the same model on blank pages"
 _ENDED = 0.9
@@ -53,6 +54,7 @@ class Answers:
             "difference_low": None if difference.low is None else round(difference.low, 5),
             "difference_high": None if difference.high is None else round(difference.high, 5),
             "beaten": difference.is_gain,
+            "identical": list(self.texts) == list(self.ours),
             "compared": f"{self.what}: ROUGE-L {figures['rougeL']:.3f}, {difference}",
         }
 
@@ -85,6 +87,11 @@ def judge_figures(
         fix = "Its figures say what summaries are like here, not what is on a page. Look at "
         fix += "checks/preview.html; train longer, or on more documents."
         found.append(Finding(Severity.ERROR, "pages-ignored", where, what, fix))
+    if any(entry["what"] == UNTRAINED and entry["identical"] for entry in baselines):
+        what = "Before training the model wrote the very same summaries: the training changed "
+        what += "nothing that shows, or what is compared is the trained model itself."
+        fix = "Look at train.learning_rate and train.epochs."
+        found.append(Finding(Severity.ERROR, "outputs-unchanged", where, what, fix))
     if count > 1 and distinct <= max(1, _DISTINCT * count):
         severity = Severity.ERROR if distinct == 1 else Severity.WARNING
         what = f"{distinct} different summaries were written for {count} documents."
