@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +16,12 @@ from PIL import Image
 from deepsynth.checks import Severity
 from deepsynth.cli import run_command
 from deepsynth.errors import DataError
+from deepsynth.families.htr.check import doubled_types
 from deepsynth.families.htr.ground_truth.folder_checks import check_ground_truth
 from deepsynth.families.htr.ground_truth.page_checks import check_file
 from deepsynth.families.htr.ground_truth.pages import read_page, scan_folder
 from deepsynth.families.htr.ground_truth.repair import repair
+from deepsynth.families.htr.kraken.model_file import read_model
 from tests.families.htr.conftest import REAL
 
 Plant = Callable[[Path], None]
@@ -416,3 +419,46 @@ def test_oddities_planted_in_real_ground_truth_are_found(folder: Path, tmp_path:
         plant(copy / first.name)
         codes = {finding.code for finding in check_ground_truth(copy).findings}
         assert code in codes, (number, codes)
+
+
+def kraken_like_segmenter(path: Path) -> Path:
+    """A model file that says it finds lines of type `default`."""
+    classes = {"aux": {}, "baselines": {"default": 2}, "regions": {"text": 3}}
+    about = {"_tasks": ["segmentation"], "vgsl": "[1,1200,0,3 Cr3,3,8]", "class_mapping": classes}
+    meta = {"m": about}
+    head = json.dumps({"__metadata__": {"kraken_meta": json.dumps(meta)}}).encode()
+    path.write_bytes(struct.pack("<Q", len(head)) + head)
+    return path
+
+
+def test_a_base_models_types_beside_others_are_told_with_the_mapping(
+    page_folder: Path, tmp_path: Path
+):
+    known = read_model(kraken_like_segmenter(tmp_path / "base.safetensors")).line_types
+    assert known == {"default"}
+    pages = [read_page(path) for path in sorted(page_folder.glob("*.xml"))[:2]]
+    used = {line.tags[0] for page in pages for line in page.lines}
+    (found,) = doubled_types(known, pages)
+    assert found.code == "types-doubled"
+    assert "found twice" in found.what
+    (strange,) = used
+    assert f"segmentation.line_classes={{{strange}: default}}" in found.fix
+    assert doubled_types(used, pages) == []
+    assert doubled_types({"default", strange}, pages[:0]) == []
+
+
+def test_a_zone_without_lines_may_have_an_unknown_tag(alto_folder: Path):
+    path = alto_folder / "p000.xml"
+    zone = '<TextBlock ID="margin" HPOS="1" VPOS="1" WIDTH="9" HEIGHT="9" TAGREFS="BT99"/>'
+    edit("</PrintSpace>", f"{zone}</PrintSpace>")(path)
+    assert "tag-undeclared" not in {finding.code for finding in check_file(path).findings}
+
+
+def test_a_polygon_that_cuts_letters_off_is_told(page_folder: Path):
+    line = read_page(page_folder / "p000.xml").lines[0]
+    (left, top), (right, _) = line.baseline[0], line.baseline[-1]
+    flat = f"{left},{top - 7} {right},{top - 7} {right},{top + 12} {left},{top + 12}"
+    edit('(<TextLine.*?<Coords points=")[^"]*', rf"\g<1>{flat}")(page_folder / "p000.xml")
+    found = {f.code: f for f in check_file(page_folder / "p000.xml").findings}
+    assert found["polygon-cuts-letters"].examples == (line.id,)
+    assert found.keys() == {"polygon-cuts-letters"}

@@ -15,7 +15,7 @@ from PIL import Image
 from deepsynth.cli import run_command
 from deepsynth.errors import JobError, ModelError, RequestError
 from deepsynth.families import get_family, load, load_job
-from deepsynth.families.htr import FAMILY
+from deepsynth.families.htr import FAMILY, predict
 from deepsynth.families.htr.kraken.model_file import read_model
 from deepsynth.families.htr.lines.gallery import write_gallery
 from deepsynth.families.htr.predict import find_images, transcribe
@@ -253,3 +253,14 @@ def test_transcription_refuses_what_would_overwrite(page_folder: Path, tmp_path:
         transcribe([page_folder, twin], model, tmp_path / "new")
     with pytest.raises(RequestError, match="no such image"):
         transcribe([tmp_path / "none.png"], model, tmp_path / "new")
+
+
+def test_pages_are_read_side_by_side_as_cores_and_memory_allow(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("deepsynth.processors.available", lambda: 8)
+    monkeypatch.setattr(predict, "_free_memory", lambda: int(9 * predict.PROCESS_BYTES))
+    assert [predict.side_by_side(pages, "cpu") for pages in (1, 3, 100)] == [1, 3, 8]
+    assert predict.side_by_side(100, "cuda:0") == 1
+    monkeypatch.setattr(predict, "_free_memory", lambda: int(2.5 * predict.PROCESS_BYTES))
+    assert predict.side_by_side(100, "cpu") == 2
+    monkeypatch.setattr(predict, "_free_memory", lambda: 0)
+    assert predict.side_by_side(100, "cpu") == 1

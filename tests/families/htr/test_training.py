@@ -265,6 +265,28 @@ def test_segmentation_is_trained_and_scored(segmenter: Run):
     assert final["training"]["region_types"] == []
     assert read_model(segmenter.path / "model" / "best.safetensors").task == "segmentation"
     assert "Baselines" in (segmenter.path / "report.html").read_text(encoding="utf-8")
+    curve = [point["baseline_f1"] for point in segmenter.metrics()]
+    assert len(set(curve)) > 1
+    best = final["training"]["best_validation_score"]
+    assert best == pytest.approx(max(curve)), "the pass that finds the lines best is kept"
+
+
+@pytest.mark.thorough
+def test_the_base_model_is_scored_on_the_same_lines(world: Path, segmenter: Run):
+    settings = {
+        "task": "segmentation",
+        "data": {"ground_truth": "serif"},
+        "model": str(segmenter.path / "model" / "best.safetensors"),
+        "segmentation": {"region_classes": {}},
+        "train": {"epochs": 1, "resize": "new"},
+    }
+    run = make_run(world, settings, "resegmented")
+    do(run)
+    final, before = run.final_metrics(), segmenter.final_metrics()
+    assert final
+    assert before
+    assert final["base"]["baseline_f1"] == pytest.approx(before["baseline_f1"], abs=0.02)
+    assert "The base model on the same pages" in (run.path / "report.html").read_text()
 
 
 WRITE = """
@@ -292,7 +314,8 @@ def test_pages_are_transcribed_in_every_format(
         device="cpu",
         progress=lambda *event: told.append(event),
     )
-    assert told == [(1, 2, "p000.png"), (2, 2, "p001.png")]
+    assert [(done, total) for done, total, _ in told] == [(1, 2), (2, 2)]
+    assert {name for _, _, name in told} == {"p000.png", "p001.png"}
     alto = read_page(written[0])
     assert (alto.format, alto.version, alto.image_name) == ("alto", "4", "p000.png")
     assert (alto.width, alto.height) == (760, 640)

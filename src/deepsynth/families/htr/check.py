@@ -7,7 +7,8 @@ the run, unless the job accepts its code in `data.allow_findings`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from deepsynth import durable
 from deepsynth.checks import Finding, Severity
 from deepsynth.checks.report import refuse_errors, write_findings
 from deepsynth.families.htr.ground_truth.folder_checks import REFUSED, check_ground_truth
+from deepsynth.families.htr.ground_truth.model import Page
 from deepsynth.families.htr.ground_truth.splits import (
     SplitName,
     fold_pages,
@@ -35,7 +37,8 @@ def main(run: Run) -> None:
     job = htr_job(run)
     folder = ground_truth_folder(run, "check")
     base = base_model(run, "check")
-    codec = read_model(base, job.task).characters if base and job.task == "recognition" else None
+    model = read_model(base, job.task) if base else None
+    codec = model.characters if model and job.task == "recognition" else None
     result = check_ground_truth(
         folder,
         share_out=lambda names, groups: share_out(job, names, groups),
@@ -47,6 +50,8 @@ def main(run: Run) -> None:
     findings = [accept(finding, job.data.allow_findings) for finding in result.findings]
     if job.task == "segmentation":
         findings = [finding for finding in findings if not finding.code.startswith("text-")]
+        if model and job.train.resize == "union" and job.segmentation.line_classes is None:
+            findings += doubled_types(model.line_types, result.pages)
     write_findings(run.path / "checks", findings)
     durable.write_json(run.path / "checks" / "ground_truth.json", result.as_dict())
     for finding in findings:
@@ -55,6 +60,38 @@ def main(run: Run) -> None:
     shares = {name: pages for name, pages in result.shares.items() if pages}
     used = {name: result.usable[name] for pages in shares.values() for name in pages}
     Reading(shares, used, result.skipped).write(run)
+
+
+def doubled_types(known: Collection[str], pages: Sequence[Page]) -> list[Finding]:
+    """Whether a base model's line types stay beside others that the pages call differently.
+
+    eScriptorium's `DefaultLine` is what Kraken's own model calls `default`: with both, every line
+    is found twice, once as each.
+
+    Args:
+        known: Line types of the base model.
+        pages: The ground truth.
+    """
+    used = Counter(
+        line.tags[0] if line.tags else "default" for page in pages for line in page.lines
+    )
+    left_over = sorted(set(known) - set(used))
+    strange = [name for name, _ in used.most_common() if name not in known]
+    if not left_over or not strange:
+        return []
+    mapping = {strange[0]: left_over[0]} | {name: name for name in used if name != strange[0]}
+    shown = ", ".join(f"{name}: {new}" for name, new in mapping.items())
+    return [
+        Finding(
+            Severity.WARNING,
+            "types-doubled",
+            "segmentation.line_classes",
+            f"the base model finds lines of type {', '.join(left_over)}, which no page has; the "
+            f"pages have {', '.join(strange)}. With both, lines are found twice",
+            f"If they are the same: segmentation.line_classes={{{shown}}}; if only those of the "
+            "pages are wanted: train.resize=new.",
+        )
+    ]
 
 
 def share_out(

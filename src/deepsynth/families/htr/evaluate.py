@@ -15,13 +15,17 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from deepsynth import durable
+from deepsynth.errors import DataError
 from deepsynth.families.htr import scores
+from deepsynth.families.htr.ground_truth.model import Page
 from deepsynth.families.htr.job import HtrJob
+from deepsynth.families.htr.kraken.model_file import read_model
 from deepsynth.families.htr.kraken.recognise import (
     load_recogniser,
     read_compiled,
@@ -40,6 +44,7 @@ from deepsynth.families.htr.prepared import (
 from deepsynth.families.htr.reading import read_reading
 from deepsynth.families.htr.report import write_report, write_segmentation_report
 from deepsynth.families.htr.scores import ScoredLine
+from deepsynth.printing import say
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
 
@@ -78,11 +83,36 @@ def _evaluate_segmentation(run: Run) -> None:
         ),
         "training": durable.read_json(run.path / "training" / "summary.json"),
     }
+    base = base_model(run, "evaluate") if job.evaluation.compare_base else None
+    if base:
+        final["base"] = _score_base(base, job, held_out)
     folder = run.path / "evaluation"
     folder.mkdir()
     durable.write_json(folder / "classes.json", final["line_types"])
     durable.write_json(run.path / "metrics.json", final)
     write_segmentation_report(run, final)
+
+
+def _score_base(base: Path, job: HtrJob, held_out: Sequence[Page]) -> dict[str, Any] | None:
+    """How well the base model finds the same lines, whatever it calls them; None if it cannot.
+
+    The pages' types are put into those of the base model, so that only the places count.
+    """
+    from deepsynth.families.htr.kraken.segmentation import score, wrap_pages
+
+    known = sorted(read_model(base, "segmentation").line_types)
+    if not known:
+        return None
+    kinds = {line.tags[0] if line.tags else "default" for page in held_out for line in page.lines}
+    kept = kinds if job.segmentation.line_classes is None else {*job.segmentation.line_classes}
+    named = {kind: kind if kind in known else known[0] for kind in kinds & kept}
+    device = reading_device(job.train.device)
+    try:
+        pages = wrap_pages(held_out, named, {})
+        return score(base, pages, job.segmentation.baseline_tolerance, device)
+    except (DataError, ValueError, RuntimeError) as error:
+        say(f"The base model cannot be scored on these pages: {error}")
+        return None
 
 
 def _evaluate_recognition(run: Run) -> None:

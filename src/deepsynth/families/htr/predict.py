@@ -1,16 +1,22 @@
 """Transcribe page images with a model: lines found, read, and written in a standard format.
 
 This side of the process border checks the request and shows the progress; Kraken works in its own
-environment (transcribe_pages.py), one process for the whole batch.
+environment (transcribe_pages.py), in one process a core for the whole batch.
 """
 
 from __future__ import annotations
 
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from deepsynth import processors
 from deepsynth.errors import DataError, DeepSynthError, RequestError
 from deepsynth.families.htr.ground_truth.images import IMAGE_SUFFIXES
 from deepsynth.families.htr.kraken.environment import MANAGED
@@ -21,6 +27,9 @@ from deepsynth.run.environments import get_environment
 
 if TYPE_CHECKING:
     from deepsynth.run.run import Run
+
+PROCESS_BYTES = 2e9
+"""Memory for a process that reads pages."""
 
 Format = Literal["alto", "page", "abbyy", "hocr", "text", "pagexml", "abbyyxml"]
 """Formats as people call them, and two as Kraken does."""
@@ -169,28 +178,61 @@ def _work(
     segmentation: Path | None,
     device: str,
 ) -> Iterator[dict[str, Any]]:
-    """Start Kraken's side and yield what it tells, a JSON line for each page."""
+    """Start Kraken's side, once a core, and yield what is told of each page as it is done."""
     request = {
-        "pages": [
-            [str(page.resolve()), str(target.resolve())]
-            for page, target in zip(pages, targets, strict=True)
-        ],
         "model": str(model.resolve()),
         "segmentation": str(segmentation.resolve()) if segmentation else None,
         "to": to,
         "device": device,
     }
+    pairs = [
+        [str(page.resolve()), str(target.resolve())]
+        for page, target in zip(pages, targets, strict=True)
+    ]
+    count = side_by_side(len(pages), device)
     environment = get_environment(MANAGED)
-    argv = ["{python}", "-m", "deepsynth.families.htr.kraken.transcribe_pages"]
-    with Child(environment.command(argv)) as child:
+    argv = environment.command(["{python}", "-m", "deepsynth.families.htr.kraken.transcribe_pages"])
+    threads = {"OMP_NUM_THREADS": str(max(1, processors.available() // count))}
+    answers: SimpleQueue[dict[str, Any] | ChildEnded] = SimpleQueue()
+
+    def work(child: Child, share: list[list[str]]) -> None:
+        try:
+            child.send(request | {"pages": share})
+            for _ in share:
+                answers.put(child.receive())
+        except ChildEnded as end:
+            answers.put(end)
+
+    with ExitStack() as stack:
+        for number in range(count):
+            child = stack.enter_context(Child(argv, threads if count > 1 else None))
+            Thread(target=work, args=(child, pairs[number::count]), daemon=True).start()
         for told in range(len(pages)):
-            try:
-                if not told:
-                    child.send(request)
-                yield child.receive()
-            except ChildEnded as end:
+            answer = answers.get()
+            if isinstance(answer, ChildEnded):
                 raise DeepSynthError(
-                    f"Kraken ended after {told} of {len(pages)} pages: {end}",
+                    f"Kraken ended after {told} of {len(pages)} pages: {answer}",
                     where=model,
-                    hint="The pages it finished are written.",
-                ) from None
+                    hint="The pages that were finished are written.",
+                )
+            yield answer
+
+
+def side_by_side(pages: int, device: str) -> int:
+    """How many processes read pages at once: one a core, as memory allows; one where a GPU does."""
+    if device != "cpu" and (
+        device != "auto" or shutil.which("nvidia-smi") or sys.platform == "darwin"
+    ):
+        return 1
+    free = _free_memory()
+    fitting = processors.available() if free is None else int(free / PROCESS_BYTES)
+    return max(1, min(pages, processors.available(), fitting))
+
+
+def _free_memory() -> int | None:
+    """Bytes of memory that new processes may take, where the system tells."""
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None

@@ -32,7 +32,9 @@ def read(path: Path, root: Any) -> Page:
 
     def labels(element: Any) -> tuple[str, ...]:
         references = (element.get("TAGREFS") or "").split()
-        undeclared.extend(ref for ref in references if ref not in declared)
+        # What is unknown of a zone without lines, such as a margin, is lost to nobody.
+        if next(element.iter("{*}TextLine"), None) is not None:
+            undeclared.extend(ref for ref in references if ref not in declared)
         return tuple(declared[ref] for ref in references if declared.get(ref))
 
     lines = tuple(_line(element, labels) for element in root.iterfind(".//{*}TextLine"))

@@ -17,6 +17,7 @@ JOINERS = "\u200c\u200d"
 """Zero-width (non-)joiners: format characters that Arabic and Indic writing needs."""
 
 _OFF_POLYGON_PX = 5
+_LEAST_RISE_PX = 8
 
 LINE_FINDINGS: dict[str, tuple[Severity, str, str]] = {
     "id-missing": (Severity.WARNING, "without an id", "Export the page again with line ids."),
@@ -94,6 +95,12 @@ LINE_FINDINGS: dict[str, tuple[Severity, str, str]] = {
         Severity.ERROR,
         "with a polygon of under three points or without area",
         "Let the segmenter compute the polygons again.",
+    ),
+    "polygon-cuts-letters": (
+        Severity.WARNING,
+        f"with a polygon that ends less than {_LEAST_RISE_PX} px above the baseline: the letters "
+        "are cut off",
+        "Let the segmenter compute the polygons again, or move the baselines below the letters.",
     ),
     "polygon-outside-page": (
         Severity.ERROR,
@@ -196,3 +203,9 @@ def _shape_codes(line: Line, size: tuple[int, int]) -> Iterable[str]:
         geometry.near(line.polygon, point, _OFF_POLYGON_PX) for point in line.baseline
     ):
         yield "baseline-outside-polygon"
+    elif (
+        len(line.baseline) > 1
+        and not geometry.is_reversed(line.baseline)
+        and geometry.rise(line.polygon, line.baseline) < _LEAST_RISE_PX
+    ):
+        yield "polygon-cuts-letters"

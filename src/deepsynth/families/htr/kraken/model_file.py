@@ -48,6 +48,7 @@ class _Metadata(BaseModel):
     vgsl: str = ""
     codec: dict[str, Any] | None = None
     accuracy: list[tuple[int, float]] | None = None
+    class_mapping: dict[str, dict[str, Any]] | None = None
     kinds: str | list[str] | None = Field(
         None, validation_alias=AliasChoices("_tasks", "model_type")
     )
@@ -70,6 +71,7 @@ class ModelFile:
         input_shape: Height, width and channels the network reads; 0 means any.
         characters: Characters it can write; empty for segmentation.
         accuracy: Its last score on validation data, if it was kept.
+        line_types: Types of lines it finds; empty for recognition.
     """
 
     path: Path
@@ -79,6 +81,7 @@ class ModelFile:
     input_shape: tuple[int, int, int]
     characters: frozenset[str]
     accuracy: float | None
+    line_types: frozenset[str] = frozenset()
 
     @property
     def normal_form(self) -> Literal["NFC", "NFD"]:
@@ -173,7 +176,9 @@ def _model(path: Path, form: Literal["coreml", "safetensors"], kept: _Metadata) 
         raise ValueError(f"it is a model for {', '.join(kinds) or 'nothing known'}")
     accuracy = kept.accuracy[-1][1] if kept.accuracy else None
     characters = frozenset("".join(kept.codec or {}))
-    return ModelFile(path, form, task, kept.vgsl, _input_shape(kept.vgsl), characters, accuracy)
+    lines = frozenset((kept.class_mapping or {}).get("baselines", {}))
+    shape = _input_shape(kept.vgsl)
+    return ModelFile(path, form, task, kept.vgsl, shape, characters, accuracy, lines)
 
 
 def _input_shape(spec: str) -> tuple[int, int, int]:

@@ -18,7 +18,7 @@ from kraken.lib.dataset import (
 from kraken.lib.functional_im_transforms import text_reorder
 from kraken.models import load_models
 
-from deepsynth.errors import DataError, ModelError
+from deepsynth.errors import DataError, ModelError, RequestError
 from deepsynth.families.htr.kraken.loader import WidthBatches, line_widths, speed_up_loading
 
 
@@ -50,6 +50,24 @@ def reading_device(device: str) -> str:
     """The torch device that reads, for `train.device` of a job."""
     name = device.partition(":")[0]
     return device.replace("auto", "cuda") if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def lightning_device(device: str) -> tuple[str, Any]:
+    """Lightning's accelerator and devices for `auto`, `cpu`, `mps` or `cuda:0`.
+
+    Raises:
+        RequestError: The device is not there.
+    """
+    name, _, index = device.partition(":")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise RequestError(
+            "there is no CUDA device here",
+            where="train.device",
+            hint="Use auto or cpu, or run on a machine with a GPU.",
+        )
+    if name == "cuda":
+        return "gpu", [int(index or 0)]
+    return name, 1 if name == "cpu" else "auto"
 
 
 def read_compiled(

@@ -15,7 +15,11 @@ from typing import Any
 from kraken.configs import BLLASegmentationTestDataConfig, BLLASegmentationTrainingConfig
 from kraken.containers import BaselineLine, Region, Segmentation
 from kraken.train import KrakenTrainer
-from kraken.train.blla import BLLASegmentationDataModule, BLLASegmentationModel
+from kraken.train.blla import (
+    BLLASegmentationDataModule,
+    BLLASegmentationModel,
+    aggregate_detection_metrics,
+)
 
 from deepsynth.errors import DataError
 from deepsynth.families.htr.ground_truth.model import Page
@@ -135,6 +139,25 @@ def score(
             for name, each in (found.bl_detection_per_class or {}).items()
         },
     }
+
+
+class ChosenByLines(BLLASegmentationModel):
+    """Kraken's training of a segmenter, whose best pass is the one that finds lines best.
+
+    Kraken's own `val_metric` is the overlap of regions alone: early stopping and the best model
+    would not notice what becomes of the baselines.
+    """
+
+    def log(self, name: str, value: Any, *args: Any, **settings: Any) -> None:
+        """Put what chooses the best pass in place of Kraken's figure."""
+        if name == "val_metric":
+            classes = self.trainer.datamodule.hparams.data_config
+            found = [float(value)] if classes.region_class_mapping else []
+            if classes.line_class_mapping:
+                each = self.val_bl_metrics
+                found.append(float(aggregate_detection_metrics(each)["f1"]) if each else 0.0)
+            value = sum(found) / len(found)
+        super().log(name, value, *args, **settings)
 
 
 def _number(value: Any) -> float | None:

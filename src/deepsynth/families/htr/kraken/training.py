@@ -26,13 +26,13 @@ from kraken.configs import (
 )
 from kraken.containers import BaselineLine, Region, Segmentation
 from kraken.train import KrakenTrainer
-from kraken.train.blla import BLLASegmentationDataModule, BLLASegmentationModel
+from kraken.train.blla import BLLASegmentationDataModule
 from kraken.train.vgsl import VGSLRecognitionModel
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch.serialization import safe_globals
 
-from deepsynth.errors import ModelError, RequestError, RunError, StepFailed, Stopped
+from deepsynth.errors import ModelError, RunError, StepFailed, Stopped
 from deepsynth.families.htr.ground_truth.model import Page
 from deepsynth.families.htr.job import HtrJob, Train
 from deepsynth.families.htr.kraken.callbacks import (
@@ -45,7 +45,8 @@ from deepsynth.families.htr.kraken.callbacks import (
 from deepsynth.families.htr.kraken.ketos_training import advise
 from deepsynth.families.htr.kraken.loader import FastDataModule, speed_up_loading
 from deepsynth.families.htr.kraken.model_file import Task, read_model
-from deepsynth.families.htr.kraken.segmentation import class_indices, wrap_pages
+from deepsynth.families.htr.kraken.recognise import lightning_device
+from deepsynth.families.htr.kraken.segmentation import ChosenByLines, class_indices, wrap_pages
 from deepsynth.run.run import Run
 
 _ENOUGH_EPOCHS = 1000
@@ -144,7 +145,7 @@ def segmentation(job: HtrJob, train: Sequence[Page], validation: Sequence[Page])
     )
     return Setup(
         BLLASegmentationDataModule(config),
-        BLLASegmentationModel,
+        ChosenByLines,
         BLLASegmentationTrainingConfig,
         {"bl_tol": only.baseline_tolerance},
         {
@@ -243,7 +244,7 @@ def _build_trainer(
     """
     seed_everything(seed, workers=True, verbose=False)
     torch.set_num_threads(train.threads)
-    accelerator, devices = _device_of(train.device)
+    accelerator, devices = lightning_device(train.device)
     best = ModelCheckpoint(
         dirpath=checkpoints,
         filename="best",
@@ -282,24 +283,6 @@ def _build_trainer(
         use_distributed_sampler=False,
     )
     return trainer, best
-
-
-def _device_of(device: str) -> tuple[str, Any]:
-    """Lightning's accelerator and devices for `auto`, `cpu`, `mps` or `cuda:0`.
-
-    Raises:
-        RequestError: The device is not there.
-    """
-    name, _, index = device.partition(":")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise RequestError(
-            "there is no CUDA device here",
-            where="train.device",
-            hint="Use auto or cpu, or run on a machine with a GPU.",
-        )
-    if name == "cuda":
-        return "gpu", [int(index or 0)]
-    return name, 1 if name == "cpu" else "auto"
 
 
 def last_checkpoint(run: Run, checkpoints: Path, fold: int | None = None) -> Path | None:
