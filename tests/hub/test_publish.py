@@ -148,7 +148,8 @@ def test_a_dry_run_changes_nothing(hub, put, tmp_path):
     folder = make_dataset(tmp_path / "d")
     plan = put(folder, dry_run=True)
     assert (plan.dry_run, plan.sent_files, plan.sha) == (True, 7, "")
-    assert {r["req"].split()[0] for r in hub.log()} == {"GET"}
+    asked = {r["req"] for r in hub.log()}
+    assert {line for line in asked if not line.startswith("GET ")} == {"POST /api/validate-yaml"}
 
 
 def test_words_people_wrote_into_the_card_stay(api, put, tmp_path):
@@ -251,11 +252,17 @@ def test_an_unrelated_commit_in_between_is_kept(hub, api, alice, put, tmp_path, 
     fault_table.record_other("an unrelated commit in between", "lfs", "kept; ours goes on top")
 
 
-@pytest.mark.parametrize("local_base", [False, True])
+HUB_BASE = "distilbert/distilbert-base-uncased"
+
+
+@pytest.mark.parametrize(
+    "base",
+    [HUB_BASE, "/scratch/me/models/base", "scratch:tiny", "s3://models/base", "zenodo:10.5281/7"],
+)
 def test_a_model_goes_without_resume_points_and_without_paths_of_this_machine(
-    hub, api, put, tmp_path, local_base
+    hub, api, put, tmp_path, base
 ):
-    run = make_run(tmp_path / "run", local_base=local_base)
+    run = make_run(tmp_path / "run", base)
     done = put(run, private=False)
     assert set(api.list_repo_files(done.repo)) == {
         ".gitattributes",
@@ -278,7 +285,8 @@ def test_a_model_goes_without_resume_points_and_without_paths_of_this_machine(
     card = texts["README.md"]
     assert "| test.macro_f1 | 0.8125 |" in card
     assert f'model="{done.repo}"' in card
-    assert ("base_model: distilbert/distilbert-base-uncased" in card) != local_base
+    assert ("base_model:" in card) == (base == HUB_BASE)
+    assert "from fresh weights" in card or base != "scratch:tiny"
     settings = json.loads(texts["training_config.json"])["settings"]
     assert settings["train"] == {"epochs": 3, "learning_rate": 5e-05}
     assert settings["data"] == {"path": "tickets.csv"}
@@ -290,6 +298,18 @@ def test_a_card_that_names_a_place_on_this_machine_is_refused(put, tmp_path):
     card.write_text(card.read_text() + "\nMade from /home/me/articles.csv\n")
     with pytest.raises(DataError, match=r"/home/me/articles\.csv"):
         put(folder)
+
+
+def test_a_card_the_hub_would_refuse_is_told_before_anything_is_made_there(
+    put, api, repo, tmp_path
+):
+    folder = make_dataset(tmp_path / "d")
+    card = folder / "README.md"
+    card.write_text(card.read_text().replace("---\n", "---\nbase_model: not a model\n", 1))
+    for dry_run in (True, False):
+        with pytest.raises(RequestError, match="base_model"):
+            put(folder, dry_run=dry_run)
+    assert not api.repo_exists(f"alice/{repo}", repo_type="dataset")
 
 
 def test_images_that_are_only_paths_are_refused(put, tmp_path):

@@ -86,13 +86,12 @@ def make_dataset(
     return folder
 
 
-def make_run(folder: Path, *, local_base: bool = False) -> Path:
+def make_run(folder: Path, base: str = "distilbert/distilbert-base-uncased") -> Path:
     """A finished run with a model, resume points, and settings that hold paths of this machine."""
     model = folder / "model"
     for name in ("checkpoint-10", "epoch_2"):
         (model / name).mkdir(parents=True)
         (model / name / "model.safetensors").write_bytes(b"old")
-    base = "/scratch/me/models/base" if local_base else "distilbert/distilbert-base-uncased"
     (model / "model.safetensors").write_bytes(random.Random(5).randbytes(60_000))
     (model / "config.json").write_text(
         json.dumps({"model_type": "distilbert", "_name_or_path": base, "separator": "/"})

@@ -86,3 +86,15 @@ def is_local_path(value: str) -> bool:
     """
     begins = value.startswith(("/", "./", "../", "~/", ".\\")) or re.match(r"[A-Za-z]:[\\/]", value)
     return bool(begins) and bool(re.search(r"\w", value)) and "\n" not in value
+
+
+def is_hub_name(value: str) -> bool:
+    """Whether a string may be the name of a repository: `NAME` or `USER/NAME`."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(value)
+    except HFValidationError:
+        return False
+    return not is_local_path(value)

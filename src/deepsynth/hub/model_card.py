@@ -43,7 +43,8 @@ class Facts:
 
     Attributes:
         family: Name of the family.
-        base_model: Hub name of the model it started from; empty when it was a local file.
+        base_model: Hub name of the model it started from; empty when it has none.
+        scratch: Whether it started from fresh weights.
         datasets: Hub names, or bare file names, of the data.
         languages: ISO 639 codes.
         licence: As given when publishing; empty when it was not.
@@ -53,6 +54,7 @@ class Facts:
 
     family: str
     base_model: str
+    scratch: bool = False
     datasets: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
     licence: str = ""
@@ -88,7 +90,8 @@ def read_facts(run: Path, licence: str = "") -> Facts:
     languages = data.get("language") or ()
     return Facts(
         family=family,
-        base_model="" if not isinstance(base, str) or cards.is_local_path(base) else base,
+        base_model=base if isinstance(base, str) and cards.is_hub_name(base) else "",
+        scratch=isinstance(base, str) and base.startswith("scratch:"),
         datasets=tuple(_dataset_names(data, run)),
         languages=(languages,) if isinstance(languages, str) else tuple(languages),
         licence=licence,
@@ -137,6 +140,7 @@ def write(facts: Facts, said: ModelCard, repo: str) -> str:
     if facts.languages:
         data["language"] = list(facts.languages)
     base = facts.base_model or "a local model file"
+    began = "fresh weights" if facts.scratch else f"`{base}`"
     named = ", ".join(facts.datasets) or "not recorded"
     rows = "\n".join(f"| {name} | {value} |" for name, value in _flat(facts.metrics))
     beside = f"{said.beside}\n\n" if said.beside else ""
@@ -144,7 +148,7 @@ def write(facts: Facts, said: ModelCard, repo: str) -> str:
     text = f"""# {repo.split("/")[-1]}
 
 It {said.purpose}. Trained with DeepSynth {__version__}
-from `{base}`; data: {named}.
+from {began}; data: {named}.
 
 ## Figures
 

@@ -9,7 +9,7 @@ from deepsynth.hub.account import Account, check_repo_id
 from deepsynth.hub.caches import cache_folders, probe
 from deepsynth.hub.content import Content
 from deepsynth.hub.failure import HubError
-from deepsynth.hub.remote import RemoteState, whoami
+from deepsynth.hub.remote import Remote, RemoteState, whoami
 from deepsynth.hub.retry import Retry
 from deepsynth.hub.transfer import Transport
 
@@ -69,6 +69,20 @@ def visibility(content: Content, state: RemoteState, private: bool, url: str) ->
         where=url,
         hint=f"Publish with --{is_now}, take another name, or change it at {url}/settings.",
     )
+
+
+def card(text: str, remote: Remote) -> None:
+    """Make sure that the Hub takes the card, which it says only after the data have arrived.
+
+    Raises:
+        RequestError: It would not; with its own words.
+    """
+    if errors := remote.errors_of_card(text):
+        raise RequestError(
+            f"the Hub would refuse the card: {'; '.join(errors)}",
+            where=remote.url,
+            hint="Correct README.md, or what it is made of, and publish again; nothing was sent.",
+        )
 
 
 def room(transport: Transport) -> None:

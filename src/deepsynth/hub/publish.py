@@ -123,6 +123,7 @@ class _Publication:
         remote, report = self.remote, self.mover.report
         state = remote.state(may_be_absent=True)
         preflight.visibility(self.content, state, private, remote.url)
+        preflight.card(self._card_item(state).read().decode(), remote)
         preflight.room(self.mover.transport)
         for note in features.compare(self.content, remote, state):
             report(Progress("notice", note))

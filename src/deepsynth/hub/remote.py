@@ -14,6 +14,7 @@ from deepsynth.hub.failure import classify, explain
 from deepsynth.hub.retry import PATIENT, Retry
 
 T = TypeVar("T")
+_REFUSED = 400
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,23 @@ class Remote:
             if not entry.same_as(len(data), hashlib.sha256(data).hexdigest(), lambda: data):
                 raise DataError("it arrived damaged twice.", where=f"{self.url}: {path}")
         return data.decode("utf-8", "replace")
+
+    def errors_of_card(self, text: str) -> list[str]:
+        """What the Hub would refuse in a card; it reads it and keeps nothing."""
+        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+        def ask() -> list[str]:
+            answer = get_session().post(
+                f"{self.account.endpoint}/api/validate-yaml",
+                json={"repoType": self.repo_type, "content": text},
+                headers=build_hf_headers(token=self.api().token),
+            )
+            if answer.status_code == _REFUSED:
+                return [str(error["message"]) for error in answer.json()["errors"]]
+            hf_raise_for_status(answer)
+            return []
+
+        return self.call("having the card read", ask)
 
     def read_json(self, state: RemoteState, path: str) -> dict[str, Any] | None:
         """The JSON object in a small file; None when it is absent or is not one."""
