@@ -57,7 +57,7 @@ def measure(way: str, data: Path, epochs: float) -> dict[str, Any]:
     from deepsynth.families.classify.models import load_tokenizer
     from deepsynth.families.classify.prepare import prepare
     from deepsynth.families.classify.prepared import Split
-    from deepsynth.families.classify.train import (
+    from deepsynth.families.classify.trainer import (
         ClassifierTrainer,
         EncodedTexts,
         training_arguments,
@@ -108,7 +108,7 @@ def measure(way: str, data: Path, epochs: float) -> dict[str, Any]:
             shared["train_dataset"] = EncodedTexts(train, tokenizer, MAX_LENGTH)
             collator = DataCollatorWithPadding(tokenizer)
             trainer = ClassifierTrainer(
-                **shared, data_collator=collator, grouped=True, class_weights=None
+                **shared, data_collator=collator, grouped=True, class_weights=None, head_rate=1.0
             )
         trainer.remove_callback(PrinterCallback)
         wall, cpu = time.perf_counter(), time.process_time()

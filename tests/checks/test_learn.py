@@ -55,6 +55,37 @@ def test_a_model_that_does_not_see_its_input_is_caught() -> None:
     assert codes(result)["learn-overfit"] is Severity.ERROR
 
 
+def test_what_is_only_slow_is_given_more_time_and_then_a_rate_to_try() -> None:
+    model = Classifier(uses_all=False)
+    result = overfit_one_batch(model, batch(), learning_rate=3e-3, updates=20)
+    assert 20 < result.updates <= 80
+    assert 0.1 < result.last / result.first < 0.9
+    (_, slow) = check_learning(result)
+    assert (slow.code, slow.severity) == ("learn-slow", Severity.WARNING)
+    assert "learning_rate" in slow.fix
+
+
+def test_a_rate_that_moves_nothing_is_an_error() -> None:
+    result = overfit_one_batch(Classifier(), batch(), learning_rate=1e-12)
+    assert result.updates == 60
+    assert codes(result)["learn-overfit"] is Severity.ERROR
+
+
+def test_among_many_classes_the_right_one_need_only_be_likelier_than_the_rest() -> None:
+    few = overfit_one_batch(Classifier(), batch(), learning_rate=0.1, classes=3)
+    many = overfit_one_batch(Classifier(), batch(), learning_rate=0.1, classes=77)
+    assert few.enough == pytest.approx(0.1 * few.first)
+    assert many.enough == pytest.approx(0.693, abs=1e-3)
+    assert many.updates < few.updates
+
+
+def test_it_trains_with_the_optimiser_it_is_given() -> None:
+    model = Classifier()
+    still = torch.optim.SGD(model.parameters(), lr=0.0)
+    result = overfit_one_batch(model, batch(), learning_rate=0.1, optimiser=still)
+    assert result.last == result.first
+
+
 def test_every_trainable_tensor_must_be_reached_by_a_gradient() -> None:
     model = Classifier(uses_all=False)
     result = overfit_one_batch(model, batch(), learning_rate=0.1)

@@ -12,7 +12,7 @@ from deepsynth.errors import StepFailed
 from deepsynth.families.classify.evaluate import check_same_score, confident_mistakes
 from deepsynth.families.classify.inference import load_trained, probabilities
 from deepsynth.families.classify.prepared import Split, read_labels, read_split
-from deepsynth.families.classify.train import balanced_weights
+from deepsynth.families.classify.trainer import balanced_weights
 from deepsynth.run.run import Run
 
 

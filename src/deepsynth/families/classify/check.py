@@ -6,7 +6,9 @@ Writes `checks/findings.json`; an error finding ends the run, since training wou
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import Counter, defaultdict
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -21,6 +23,7 @@ from deepsynth.checks.report import (
 )
 from deepsynth.data.neardup import normalise
 from deepsynth.families.classify.job import ClassifyJob
+from deepsynth.families.classify.method import choose_method
 from deepsynth.families.classify.models import (
     build_model,
     load_config,
@@ -28,6 +31,11 @@ from deepsynth.families.classify.models import (
     usable_length,
 )
 from deepsynth.families.classify.prepared import Split, model_path, read_labels, read_split
+from deepsynth.families.classify.trainer import (
+    ClassifierTrainer,
+    EncodedTexts,
+    classifier_trainer,
+)
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
 
@@ -36,8 +44,6 @@ IMBALANCE = 10.0
 TRUNCATED_SHARE = 0.05
 UNKNOWN_SHARE = 0.05
 _SAMPLE = 20_000
-_GATE_RATE = 1e-3
-_GATE_RATE_PRETRAINED = 1e-4
 
 
 def check_classes(splits: dict[str, Split], labels: list[str]) -> list[Finding]:
@@ -198,58 +204,80 @@ def check_tokens(split: Split, tokenizer: Any, max_length: int) -> list[Finding]
 def check_training(
     run: Run, job: ClassifyJob, splits: dict[str, Split], labels: list[str]
 ) -> list[Finding]:
-    """Ledger, tokens, budget and, if asked, the learn gate, on the job's own model."""
+    """The method and the tokens; of a fine-tuning also ledger, budget and the learn gate."""
+    name = model_path(run, "check")
+    tokenizer = load_tokenizer(job, name, splits["train"].texts)
+    config = load_config(job, name, tokenizer, labels)
+    max_length = usable_length(config, tokenizer, job.tokens.max_length)
+    findings = check_tokens(splits["train"], tokenizer, max_length)
+    model = build_model(job, name, config, job.seed)
+    method = choose_method(job, model, len(splits["train"]))
+    if method.probe:
+        what = "first a linear head on the encoder as it came"
+        what += ", then fine-tuning from it" if method.finetune else ", and no fine-tuning"
+        findings.append(
+            Finding(Severity.INFO, "method", "train.method", f"{what.capitalize()}: {method.why}.")
+        )
+    if not method.finetune:
+        return findings
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = classifier_trainer(
+            job,
+            model,
+            tokenizer,
+            splits,
+            Path(folder),
+            max_length=max_length,
+            solved=False,
+        )
+        return findings + check_fine_tuning(job, trainer, splits["train"])
+
+
+def check_fine_tuning(job: ClassifyJob, trainer: ClassifierTrainer, train: Split) -> list[Finding]:
+    """Ledger and budget of a training and, if asked, the gate, with its optimiser and batches."""
     import torch
 
     from deepsynth.checks.budget import check_budget, probe
     from deepsynth.checks.learn import check_learning, overfit_one_batch
 
-    train = job.train
-    batch_size, rate = cast(int, train.batch_size), cast(float, train.learning_rate)
+    said, model = job.train, trainer.model
+    batch_size, rate = cast(int, said.batch_size), cast(float, said.learning_rate)
+    accumulation = said.gradient_accumulation or 1
     entry = ledger(
-        len(splits["train"]),
+        len(train),
         batch_size,
-        train.gradient_accumulation or 1,
-        cast(float, train.epochs),
+        accumulation,
+        cast(float, said.epochs),
         learning_rate=rate,
-        warmup_ratio=train.warmup_ratio or 0.0,
-        scheduler=train.scheduler or "linear",
+        warmup_ratio=said.warmup_ratio or 0.0,
+        scheduler=said.scheduler or "linear",
     )
-    findings = check_ledger(entry, rate, len(labels))
-    name = model_path(run, "check")
-    tokenizer = load_tokenizer(job, name, splits["train"].texts)
-    config = load_config(job, name, tokenizer, labels)
-    max_length = usable_length(config, tokenizer, job.tokens.max_length)
-    findings += check_tokens(splits["train"], tokenizer, max_length)
-    model = build_model(job, name, config, job.seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model.to(device)
-
-    def batch(rows: list[int]) -> dict[str, Any]:
-        encoded = tokenizer(
-            [splits["train"].texts[row] for row in rows],
-            truncation=True,
-            max_length=max_length,
-            padding=job.tokens.padding,
-            return_tensors="pt",
-        )
-        encoded["labels"] = torch.tensor([splits["train"].labels[row] for row in rows])
-        return {key: value.to(device) for key, value in encoded.items() if key != "token_type_ids"}
-
-    rows = list(np.random.default_rng(job.seed).permutation(len(splits["train"])))
-    longest = sorted(rows, key=lambda row: len(splits["train"].texts[row]))[-batch_size:]
+    classes = model.config.num_labels
+    findings = check_ledger(entry, rate, classes)
+    texts = cast(EncodedTexts, trainer.train_dataset)
+    rows = list(np.random.default_rng(job.seed).permutation(len(texts)))
+    longest = sorted(rows, key=lambda row: len(texts.input_ids[row]))[-batch_size:]
     batches = [rows[start : start + batch_size] for start in range(0, 4 * batch_size, batch_size)]
+
+    def batch(of: list[int]) -> dict[str, Any]:
+        return dict(trainer.data_collator([texts[row] for row in of]).to(trainer.args.device))
+
     sampled = [batch(found) for found in [*batches, longest] if found]
-    batches_in_all = entry.updates * (train.gradient_accumulation or 1)
-    budget = probe(model, sampled, batches_in_all)
+    budget = probe(model, sampled, entry.updates * accumulation)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    if device == "cuda":
+    if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / 1e9
     findings += check_budget(budget, job.check.memory_gb or memory)
     if job.check.learn:
-        gate_rate = _GATE_RATE if job.is_scratch else _GATE_RATE_PRETRAINED
-        few = rows[: min(16, batch_size)]
-        findings += check_learning(overfit_one_batch(model, batch(few), learning_rate=gate_rate))
+        learned = overfit_one_batch(
+            model,
+            sampled[0],
+            learning_rate=rate,
+            optimiser=trainer.create_optimizer(),
+            classes=classes,
+            precision=trainer.compute_loss_context_manager,
+        )
+        findings += check_learning(learned)
     return findings
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +34,31 @@ def probabilities(
     import torch
 
     model.eval()
-    encoded = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
-    order = sorted(range(len(texts)), key=lambda row: -len(encoded[row]))
     scores = np.zeros((len(texts), model.config.num_labels))
+    done = 0
     with torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            batch = tokenizer.pad(
-                {"input_ids": [encoded[row] for row in rows]}, return_tensors="pt"
-            ).to(model.device)
+        for rows, batch in batches(model, tokenizer, texts, max_length, batch_size):
             logits = model(**batch).logits.double()
             scores[rows] = torch.softmax(logits, dim=-1).cpu().numpy()
-            progress(min(start + batch_size, len(order)))
+            done += len(rows)
+            progress(done)
     return scores
+
+
+def batches(
+    model: Any, tokenizer: Any, texts: Sequence[str], max_length: int, batch_size: int
+) -> Iterator[tuple[list[int], Any]]:
+    """Texts as a model takes them, longest first, each batch padded to its own longest.
+
+    Yields:
+        Row numbers, and the inputs on the model's device.
+    """
+    encoded = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
+    order = sorted(range(len(texts)), key=lambda row: -len(encoded[row]))
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        batch = tokenizer.pad({"input_ids": [encoded[row] for row in rows]}, return_tensors="pt")
+        yield rows, batch.to(model.device)
 
 
 def load_trained(folder: Path) -> tuple[Any, Any, dict[str, Any]]:
@@ -59,6 +71,8 @@ def load_trained(folder: Path) -> tuple[Any, Any, dict[str, Any]]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
+    from deepsynth.families.classify.encoder import MODULES, SentenceClassifier
+
     disable_progress_bar()
     settings = durable.read_json(folder / SETTINGS)
     if not settings:
@@ -68,7 +82,11 @@ def load_trained(folder: Path) -> tuple[Any, Any, dict[str, Any]]:
             hint="Train one first: deepsynth run JOB",
         )
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(str(folder))
+        model: Any
+        if (folder / MODULES).exists():
+            model = SentenceClassifier.load(folder)
+        else:
+            model = AutoModelForSequenceClassification.from_pretrained(str(folder))
         tokenizer = AutoTokenizer.from_pretrained(str(folder))
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(

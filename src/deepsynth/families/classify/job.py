@@ -96,6 +96,12 @@ class Train(TrainerSettings):
         "strategy": Alias("every", _updates_between),
     }
 
+    method: Literal["auto", "probe", "finetune"] = Field(
+        default="auto",
+        description="probe: a linear head on the encoder as it came, in seconds; finetune: the "
+        "whole model; auto: on a pretrained encoder the probe first, then, with enough texts, "
+        "fine-tuning from it, and the better of the two on validation.",
+    )
     eval_batch_size: int = Field(default=64, ge=1, description="Texts in a batch of evaluation.")
     warmup_ratio: float | None = Field(
         default=0.1,

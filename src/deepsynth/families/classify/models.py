@@ -100,6 +100,9 @@ def load_config(job: ClassifyJob, model: str, tokenizer: Any, labels: Sequence[s
 def build_model(job: ClassifyJob, model: str, config: Any, seed: int) -> Any:
     """The model, ready to train; what is not pretrained is drawn from `seed`.
 
+    A sentence encoder is pooled as it was made to be; any other model is the classifier that
+    transformers makes of it.
+
     Raises:
         ModelError: Its weights cannot be read.
     """
@@ -108,7 +111,12 @@ def build_model(job: ClassifyJob, model: str, config: Any, seed: int) -> Any:
     set_seed(seed)
     if job.is_scratch:
         return AutoModelForSequenceClassification.from_config(config)
+    from deepsynth.families.classify.encoder import SentenceClassifier, read_pooling
+
     try:
+        pooling = read_pooling(model, job.revision)
+        if pooling is not None:
+            return SentenceClassifier.from_pretrained(model, config, pooling, job.revision)
         return AutoModelForSequenceClassification.from_pretrained(
             model, config=config, **_from_hub(job), ignore_mismatched_sizes=True
         )

@@ -14,7 +14,7 @@ from deepsynth.job.presets import recommend as recommend_presets
 from deepsynth.run.step import Plan, Resources, Step, StepGroup, StepResult
 
 _PRESETS = Path(__file__).parent / "presets.yaml"
-_MODEL = ["transformers.modeling_utils", "transformers.trainer_utils"]
+_MODEL = ["transformers.modeling_utils", "transformers.trainer"]
 _SCRATCH = "transformers.models.modernbert.modeling_modernbert"
 _PICTURES = ["matplotlib.figure", "matplotlib.backends.backend_agg"]
 

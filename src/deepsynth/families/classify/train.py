@@ -1,30 +1,27 @@
-"""Step `train`: fine-tune on the training split, keep the epoch with the best macro-F1.
+"""Step `train`: the probe first, then fine-tuning from it, and whichever validation prefers.
 
-Writes `model/` (weights, tokenizer, labels, how to use it) and `training/` (the curve, and the
-scores this process gives the test split, which the next step must find again in a fresh one).
+Writes `model/` (weights, tokenizer, labels, how to use it) and `training/` (the curve, the answers
+of the probe, and the scores this process gives the test split, which the next step must find again
+in a fresh one).
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
-from torch.utils.data import Dataset
-from transformers import (
-    DataCollatorWithPadding,
-    Trainer,
-    TrainingArguments,
-)
+from safetensors.torch import load_file
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from deepsynth import durable
-from deepsynth.errors import DeepSynthError
+from deepsynth.errors import DeepSynthError, Stopped
+from deepsynth.families.classify.encoder import SentenceClassifier
 from deepsynth.families.classify.inference import SETTINGS, probabilities
 from deepsynth.families.classify.job import ClassifyJob
+from deepsynth.families.classify.method import Method, choose_method
 from deepsynth.families.classify.metrics import scores
 from deepsynth.families.classify.models import (
     build_model,
@@ -39,116 +36,132 @@ from deepsynth.families.classify.prepared import (
     read_labels,
     read_split,
 )
+from deepsynth.families.classify.probe import Probe, embed, features, fit_probe, set_head
+from deepsynth.families.classify.trainer import balanced_weights, classifier_trainer
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
-from deepsynth.training.arguments import trainer_arguments
 from deepsynth.training.callbacks import StopSwitch
 from deepsynth.training.device import tell_device
 from deepsynth.training.fitting import fit_in_run, keep_curve
-from deepsynth.training.sampling import EpochSampler
 
-CURVE_POINTS = 500
+PROBE = "probe.json"
+"""In `training/`: what the frozen encoder with a linear head reached, and its answers."""
 
 
-class EncodedTexts(Dataset[dict[str, Any]]):
-    """Tokenised texts with their labels.
+@dataclass(frozen=True)
+class Session:
+    """What a training works with.
 
-    Args:
-        split: The rows.
+    Attributes:
+        run: The run.
+        job: Its job.
+        model: The classifier, changed as it learns.
         tokenizer: Of the model.
+        splits: `train`, `validation` and `test`.
         max_length: Tokens a text is cut to.
+        switch: Asks for a stop.
     """
 
-    def __init__(self, split: Split, tokenizer: Any, max_length: int) -> None:
-        encoded = tokenizer(split.texts, truncation=True, max_length=max_length)
-        self.input_ids: list[list[int]] = encoded["input_ids"]
-        self._labels = split.labels
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"input_ids": self.input_ids[index], "labels": self._labels[index]}
+    run: Run
+    job: ClassifyJob
+    model: Any
+    tokenizer: Any
+    splits: dict[str, Split]
+    max_length: int
+    switch: StopSwitch
 
 
-class ClassifierTrainer(Trainer):
-    """The Trainer with a resumable data order and, if asked, class weights in the loss."""
-
-    def __init__(
-        self, *args: Any, grouped: bool, class_weights: torch.Tensor | None, **kwargs: Any
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self._grouped = grouped
-        self._class_weights = class_weights
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
-        data = cast(EncodedTexts, train_dataset or self.train_dataset)
-        size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        lengths = [len(ids) for ids in data.input_ids]
-        return EpochSampler(lengths, size, self.args.seed, grouped=self._grouped)
-
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """Cross-entropy, with a weight for each class when the job balances them."""
-        if self._class_weights is None:
-            return super().compute_loss(
-                model, inputs, return_outputs, num_items_in_batch=num_items_in_batch
-            )
-        labels = inputs.pop("labels")
-        outputs = model(**inputs)
-        weights = self._class_weights.to(outputs.logits.device, outputs.logits.dtype)
-        loss = torch.nn.functional.cross_entropy(outputs.logits, labels, weight=weights)
-        return (loss, outputs) if return_outputs else loss
+def open_session(run: Run) -> Session:
+    """The session of a run, with the model as it came."""
+    job = run.job(ClassifyJob)
+    splits = {name: read_split(run, name) for name in ("train", "validation", "test")}
+    name = model_path(run, "train")
+    tokenizer = load_tokenizer(job, name, splits["train"].texts)
+    config = load_config(job, name, tokenizer, read_labels(run))
+    model = build_model(job, name, config, job.seed)
+    max_length = usable_length(config, tokenizer, job.tokens.max_length)
+    switch = StopSwitch().install()
+    return Session(run, job, model, tokenizer, splits, max_length, switch)
 
 
-def balanced_weights(labels: Sequence[int], classes: int) -> torch.Tensor:
-    """Weights inversely proportional to how often a class occurs; 1 on average over the rows."""
-    counts = np.bincount(labels, minlength=classes)
-    return torch.tensor(len(labels) / (classes * np.maximum(counts, 1)), dtype=torch.float32)
-
-
-def training_arguments(job: ClassifyJob, folder: Path, samples: int) -> TrainingArguments:
-    """The job's settings as the Trainer takes them."""
-    return trainer_arguments(
-        job.train,
-        folder,
-        samples,
-        seed=job.seed,
-        best="macro_f1",
-        every=job.train.every,
-        curve_points=CURVE_POINTS,
-        per_device_eval_batch_size=job.train.eval_batch_size,
-        save_total_limit=job.train.keep_checkpoints,
-    )
-
-
-def export(source: Path, target: Path, labels: list[str], how: dict[str, Any]) -> Any:
-    """Validate a checkpoint and write it as the trained model; returns the model, loaded.
+def probe(session: Session) -> Probe:
+    """Embed all splits with the model as it came, fit the head, and say how good it is.
 
     Raises:
-        DeepSynthError: It does not load, has other labels, or weights that are not finite.
+        Stopped: It was asked to stop; the blocks that are done are kept.
     """
-    from transformers import AutoModelForSequenceClassification
+    run, job, model, splits = session.run, session.job, session.model, session.splits
+    total, before = sum(map(len, splits.values())), 0
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
 
-    model = AutoModelForSequenceClassification.from_pretrained(str(source))
-    if list(model.config.id2label.values()) != labels:
-        raise DeepSynthError("the checkpoint has other labels than the data.", where=source)
+    def blocks(name: str) -> list[torch.Tensor]:
+        nonlocal before
+
+        def tell(done: int) -> None:
+            run.progress("train", before + done, total, "texts", "embedding")
+            if session.switch.pressed:
+                raise Stopped("stopped while texts were embedded; those done are kept.")
+
+        found = features(
+            run.work("train") / "features",
+            name,
+            splits[name].texts,
+            lambda texts, start: embed(
+                model,
+                session.tokenizer,
+                texts,
+                max_length=session.max_length,
+                batch_size=job.train.eval_batch_size,
+                progress=lambda done: tell(start + done),
+            ),
+        )
+        before += len(splits[name])
+        return found
+
+    weights = None
+    if job.train.class_weights == "balanced":
+        weights = balanced_weights(splits["train"].labels, model.config.num_labels)
+    found = fit_probe(model, splits, blocks, weights)
+    set_head(model, found.head)
+    run.event(
+        "note",
+        step="train",
+        text=f"the encoder as it came, with a linear head: macro-F1 {found.macro_f1:.3f} on the "
+        f"{len(splits['validation'])} validation texts",
+    )
+    return found
+
+
+def load_weights(model: Any, checkpoint: Path) -> None:
+    """Put the weights of a checkpoint into a model of the same job.
+
+    Raises:
+        DeepSynthError: It holds others, or weights that are not finite.
+    """
+    weights = load_file(checkpoint / "model.safetensors")
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    # Weights that are tied are saved once.
+    if unexpected or set(missing) - set(getattr(model, "all_tied_weights_keys", None) or ()):
+        raise DeepSynthError("the checkpoint is one of another model.", where=checkpoint)
     bad = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
     if bad:
         raise DeepSynthError(
             f"weights are not finite: {', '.join(bad[:3])}.",
-            where=source,
+            where=checkpoint,
             hint="Lower train.learning_rate.",
         )
+
+
+def export(model: Any, tokenizer: Any, target: Path, how: dict[str, Any]) -> None:
+    """Write the trained model, and how it is used."""
     shutil.rmtree(target, ignore_errors=True)
-    model.save_pretrained(str(target))
+    target.mkdir()
+    if isinstance(model, SentenceClassifier):
+        model.save(target, how["max_length"])
+    else:
+        model.save_pretrained(str(target))
+    tokenizer.save_pretrained(str(target))
     durable.write_json(target / SETTINGS, how)
-    return model
 
 
 def main(run: Run) -> None:
@@ -157,53 +170,90 @@ def main(run: Run) -> None:
     disable_progress_bar()
     set_verbosity_error()
     tell_device(run, gpu=torch.cuda.is_available())
-    job = run.job(ClassifyJob)
-    switch = StopSwitch().install()
-    labels = read_labels(run)
-    splits = {name: read_split(run, name) for name in ("train", "validation", "test")}
-    name = model_path(run, "train")
-    tokenizer = load_tokenizer(job, name, splits["train"].texts)
-    config = load_config(job, name, tokenizer, labels)
-    max_length = usable_length(config, tokenizer, job.tokens.max_length)
-    work = run.work("train")
-    arguments = training_arguments(job, work, len(splits["train"]))
-    weights = None
-    if job.train.class_weights == "balanced":
-        weights = balanced_weights(splits["train"].labels, len(labels))
-    trainer = ClassifierTrainer(
-        model=build_model(job, name, config, job.seed),
-        args=arguments,
-        train_dataset=EncodedTexts(splits["train"], tokenizer, max_length),
-        eval_dataset=EncodedTexts(splits["validation"], tokenizer, max_length),
-        data_collator=DataCollatorWithPadding(
-            tokenizer, padding=job.tokens.padding, max_length=max_length
-        ),
-        compute_metrics=lambda p: scores(p.label_ids, np.argmax(p.predictions, axis=-1)),
-        grouped=job.tokens.group_by_length,
-        class_weights=weights,
-    )
-    best = fit_in_run(run, trainer, switch, patience=job.train.patience or 0, title="macro-F1")
+    session = open_session(run)
+    job, model, splits = session.job, session.model, session.splits
+    method = choose_method(job, model, len(splits["train"]))
+    folder = run.path / "training"
+    folder.mkdir(exist_ok=True)
+    found = None
+    if method.probe:
+        found = probe(session)
+        durable.write_json(
+            folder / PROBE,
+            {"macro_f1": found.macro_f1, "C": found.head.strength, "test": found.answers},
+        )
     how = {
         "family": "classify",
         "base_model": Path(job.model).name if Path(job.model).is_absolute() else job.model,
         "fresh_weights": job.is_scratch,
-        "labels": labels,
-        "max_length": max_length,
-        "best_update": trainer.state.best_global_step,
-        "updates": trainer.state.global_step,
-        "max_updates": trainer.state.max_steps,
-        "validation_macro_f1": trainer.state.best_metric,
+        "labels": read_labels(run),
+        "max_length": session.max_length,
     }
-    model = export(best, model_folder(run), labels, how)
-    tokenizer.save_pretrained(str(model_folder(run)))
-    model.to(trainer.args.device)
-    found = probabilities(model, tokenizer, splits["test"].texts, max_length=max_length)
-    folder = run.path / "training"
-    folder.mkdir(exist_ok=True)
+    how |= fine_tune(session, method, found)
+    export(model, session.tokenizer, model_folder(run), how)
+    answers = probabilities(
+        model, session.tokenizer, splits["test"].texts, max_length=session.max_length
+    )
     durable.write_json(
-        folder / "test_scores.json", scores(splits["test"].labels, found.argmax(axis=1))
+        folder / "test_scores.json", scores(splits["test"].labels, answers.argmax(axis=1))
     )
     keep_curve(run, folder)
+
+
+def fine_tune(session: Session, method: Method, found: Probe | None) -> dict[str, Any]:
+    """Train the model on, if that is the method; it ends with the weights validation prefers.
+
+    Returns:
+        What was done, for `deepsynth.json`.
+    """
+    told: dict[str, Any] = {
+        "method": "probe",
+        "why": method.why,
+        "best_update": 0,
+        "updates": 0,
+        "max_updates": 0,
+        "probe_macro_f1": found and found.macro_f1,
+        "validation_macro_f1": found and found.macro_f1,
+    }
+    if not method.finetune:
+        return told
+    run, model = session.run, session.model
+    start = {key: value.clone() for key, value in model.state_dict().items()} if found else None
+    trainer = classifier_trainer(
+        session.job,
+        model,
+        session.tokenizer,
+        session.splits,
+        run.work("train"),
+        max_length=session.max_length,
+        solved=found is not None,
+    )
+    patience = session.job.train.patience or 0
+    best = fit_in_run(run, trainer, session.switch, patience=patience, title="macro-F1")
+    reached = trainer.state.best_metric or 0.0
+    told |= {
+        "updates": trainer.state.global_step,
+        "max_updates": trainer.state.max_steps,
+        "finetuned_macro_f1": reached,
+    }
+    if found and reached <= found.macro_f1:
+        said = "is no better than the encoder as it came, which is kept"
+        model.load_state_dict(start)
+    else:
+        said = "is kept"
+        load_weights(model, best)
+        told |= {
+            "method": "finetune",
+            "best_update": trainer.state.best_global_step,
+            "validation_macro_f1": reached,
+        }
+    if found:
+        told["why"] = (
+            f"fine-tuned, it reaches macro-F1 {reached:.3f} on validation, as it came "
+            f"{found.macro_f1:.3f}"
+        )
+        run.event("note", step="train", text=f"fine-tuned: macro-F1 {reached:.3f}; that {said}")
+    return told
 
 
 if __name__ == "__main__":
