@@ -7,9 +7,9 @@ import pytest
 from huggingface_hub import HfApi
 
 from deepsynth.errors import DataError, DeepSynthError, RequestError, RunError
-from deepsynth.families import get_family
 from deepsynth.hub.account import Account
 from deepsynth.hub.failure import HubError
+from deepsynth.hub.model_card import ModelCard
 from deepsynth.hub.publish import publish
 from deepsynth.hub.remote import Remote
 from tests.hub import fault_table
@@ -17,12 +17,14 @@ from tests.hub.conftest import QUICK
 from tests.support.folders import make_dataset, make_run, seed_of
 from tests.support.tickets import wait_until
 
+CARD = ModelCard("text-classification", "transformers", "sorts texts", 'load("{repo}")')
+
 
 @pytest.fixture
 def put(alice, repo):
     def call(folder, **options):
         options = {"repo": repo, "account": alice, "retry": QUICK, "transport": "lfs"} | options
-        options.setdefault("said", get_family("classify").card(None))
+        options.setdefault("said", CARD)
         return publish(folder, **options)
 
     return call

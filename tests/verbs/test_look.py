@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -80,6 +81,27 @@ def test_compare_shows_figures_and_what_differs(
     assert "0.2500" in table
     assert "train.epochs" in table
     assert "train.batch_size" not in table
+
+
+def test_compare_says_first_whether_a_difference_is_shown(
+    command: Command, finished: Path, other: Path
+) -> None:
+    file = other / "evaluation" / "predictions.csv"
+    with file.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    final = Run(other).final_metrics() or {}
+    final["classes"]["comment"]["f1"] = 0.125
+    durable.write_json(other / "metrics.json", final)
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(row | {"predicted": "comment"} for row in rows)
+    told = command("compare", finished, other).out.splitlines()
+    assert "the difference is shown" in " ".join(told[:3])
+    assert [line.split()[2] for line in told if "F1 of" in line] == ["comment"]
+    assert len(told) < 12
+    file.write_text(file.read_text().replace("parcel", "packet"))
+    assert "other texts" in command("compare", finished, other).out
 
 
 def test_compare_needs_two_runs_with_figures(

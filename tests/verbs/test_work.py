@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from deepsynth import durable
 from deepsynth.run.run import Run, is_run
 from deepsynth.verbs.work import _print_result
 from tests.conftest import Finished
@@ -367,9 +368,12 @@ def test_a_run_started_with_nohup_outlives_its_terminal(tmp_path: Path, copied: 
 
 
 def test_labels_that_look_like_markup_are_printed_as_they_are(
-    command: Command, copied: Path
+    command: Command, copied: Path, tmp_path: Path
 ) -> None:
-    final = copied / "metrics.json"
-    final.write_text(final.read_text().replace("comment", "[/b]"))
+    other = shutil.copytree(copied, tmp_path / "other")
+    for run, f1 in ((copied, 0.5), (other, 0.25)):
+        final = Run(run).final_metrics() or {}
+        final["classes"]["[/b]"] = final["classes"].pop("comment") | {"f1": f1}
+        durable.write_json(run / "metrics.json", final)
     _print_result(Run(copied))
-    assert command("compare", copied, copied).out.count("classes.[/b].f1") == 1
+    assert command("compare", copied, other).out.count("F1 of [/b]") == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -53,6 +53,19 @@ class ManagedEnvironment:
     lock: Path
     setup: Callable[[], Environment]
     probe: Callable[[], list[Finding]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is shown of several runs side by side, before the settings in which they differ.
+
+    Attributes:
+        said: Lines that come first, such as whether a difference is shown.
+        figures: By title, the figure of each run; None where a run has none.
+    """
+
+    said: Sequence[str]
+    figures: Mapping[str, Sequence[float | None]]
 
 
 class JobFlags(ABC):
@@ -113,6 +126,7 @@ class Family:
         metrics: Figures by which two of its runs are compared; the first one that `metrics.json`
             has is the headline.
         keep: Puts what a finished run made where its job says besides; returns what is new.
+        compare: What is shown of several finished runs of it. None: all their figures.
         card: What the card of the model of a finished run says. None: it cannot be published.
         environment: Where its steps run; None when that is where DeepSynth itself is.
         verbs: Its own verbs of the command line.
@@ -138,6 +152,7 @@ class Family:
     workspace: Callable[[Path, Sequence[str]], list[Path]] | None = None
     metrics: tuple[Metric, ...] = ()
     keep: Callable[[Run], list[Path]] | None = None
+    compare: Callable[[Sequence[Run]], Comparison] | None = None
     card: Callable[[Run], ModelCard] | None = None
     environment: ManagedEnvironment | None = None
     verbs: tuple[Verb, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,8 +12,10 @@ from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
+from deepsynth import families
 from deepsynth.duration import duration
 from deepsynth.errors import DeepSynthError, RequestError, RunError
+from deepsynth.families.family import Comparison
 from deepsynth.printing import say
 from deepsynth.run.run import Run
 from deepsynth.run.status import run_state
@@ -188,7 +191,7 @@ def fetch(
 def compare(
     *runs: Annotated[Path, Parameter(help="Two or more run folders.")], as_json: AsJson = False
 ) -> int:
-    """Put the figures of several runs side by side, with the settings in which they differ.
+    """Put the figures of several runs side by side, then the settings in which they differ.
 
     For example:
 
@@ -233,13 +236,26 @@ def compare(
     table.add_column("")
     for run in opened:
         table.add_column(run.path.name, justify="right", overflow="fold")
-    for key in shown:
-        table.add_row(key, *(_number(found[key]) for found in figures))
+    compared = _compared(opened) or Comparison(
+        [], {key: [found[key] for found in figures] for key in shown}
+    )
+    for line in compared.said:
+        say(line)
+    for key, values in compared.figures.items():
+        table.add_row(key, *("" if value is None else _number(value) for value in values))
     table.add_section()
     for key in differing:
         table.add_row(key, *(str(values.get(key, "")) for values in settings))
     Console().print(table)
     return 0
+
+
+def _compared(runs: Sequence[Run]) -> Comparison | None:
+    """What the family of all of them shows; None where they have none or are of several."""
+    if len({run.family for run in runs}) > 1 or not runs[0].family:
+        return None
+    made = families.family_of(runs[0]).compare
+    return made(runs) if made else None
 
 
 def _state(state: str, width: int = 0) -> Text:

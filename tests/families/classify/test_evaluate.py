@@ -43,7 +43,7 @@ def test_what_a_run_leaves_agrees_with_itself(finished: Path) -> None:
     labels, test = read_labels(run), read_split(run, "test")
     final = run.final_metrics() or {}
     assert final["test_rows"] == len(test)
-    assert final["accuracy"] > final["baseline"]["accuracy"]
+    assert final["accuracy"] > final["baselines"]["majority"]["accuracy"]
     assert final["model"]["fresh_weights"] is True
     with (finished / "evaluation" / "confusion_matrix.csv").open(newline="") as stream:
         head, *rows = list(csv.reader(stream))

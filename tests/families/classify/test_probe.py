@@ -140,10 +140,8 @@ def test_fresh_weights_have_nothing_to_probe() -> None:
 
 
 @pytest.fixture(scope="module")
-def probed(
-    encoder: Path, tmp_path_factory: pytest.TempPathFactory, finished: Path
-) -> tuple[Path, Path]:
-    """A prepared run on the tiny encoder, and its job."""
+def probed(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A whole run on the tiny encoder, and its job."""
     from deepsynth.cli import run_command
 
     folder = tmp_path_factory.mktemp("probed")

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepsynth.families.family import Family, Metric
+from deepsynth import durable
+from deepsynth.families.family import Comparison, Family, Metric
 
 if TYPE_CHECKING:
     from deepsynth.families.classify.job import ClassifyJob
@@ -38,16 +39,27 @@ def _plan(resolved: ResolvedJob) -> Plan:
 
 
 def _headline(final: dict[str, Any]) -> list[str]:
-    low, high = final["macro_f1_interval"]
-    baseline = final["baseline"]
-    lines = [
-        f"accuracy {final['accuracy']:.3f}, macro-F1 {final['macro_f1']:.3f} "
-        f"(95 % interval {low:.3f}-{high:.3f}) on {final['test_rows']} test texts; "
-        f"{baseline['what']}: accuracy {baseline['accuracy']:.3f}, "
-        f"macro-F1 {baseline['macro_f1']:.3f}"
-    ]
-    if final["model"]["fresh_weights"]:
+    ends = final["macro_f1_interval"]
+    interval = f" (95 % interval {ends[0]:.3f}-{ends[1]:.3f})" if ends else ""
+    beaten = "; ".join(
+        f"{said['what']}: {said['macro_f1']:.3f}" for said in final["baselines"].values()
+    )
+    lines = [final["doubt"]] if final["doubt"] else []
+    lines.append(
+        f"accuracy {final['accuracy']:.3f}, macro-F1 {final['macro_f1']:.3f}{interval} on "
+        f"{final['test_rows']} test texts; {beaten}"
+    )
+    model = final["model"]
+    if model["fresh_weights"]:
         lines.append("The model started from fresh weights; a pretrained one usually does better.")
+    elif model["method"] == "probe":
+        lines.append(f"The model: the encoder as it came, with a linear head; {model['why']}.")
+    else:
+        lines.append(f"The model: fine-tuned; {model['why']}.")
+    if model["still_rising"]:
+        lines.append(
+            "Validation still rose at the last update: more passes (train.epochs) may gain."
+        )
     return lines
 
 
@@ -61,20 +73,35 @@ def _show(answer: dict[str, Any]) -> str:
     return f"{answer['label']}  {answer['probability']:.3f}  {answer['text']}"
 
 
+def _compare(runs: Sequence[Run]) -> Comparison:
+    from deepsynth.families.classify.compare import compare
+
+    return compare(runs)
+
+
 _LOADING = """from transformers import pipeline
 
-classify = pipeline("text-classification", model="{repo}")
-print(classify("..."))"""
+classify = pipeline("text-classification", model="{{repo}}")
+print(classify("...", truncation=True, max_length={max_length}))"""
+_LOADING_ENCODER = """import torch
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("{repo}")
+labels = model[0].auto_model.config.id2label
+scores = torch.softmax(model.encode("...", convert_to_tensor=True), dim=-1)
+print(labels[int(scores.argmax())], float(scores.max()))"""
 
 
 def _card(run: Run) -> ModelCard:
     from deepsynth.hub.model_card import ModelCard
 
+    encoder = (run.path / "model" / "modules.json").exists()
+    how = durable.read_json(run.path / "model" / "deepsynth.json")
     return ModelCard(
         task="text-classification",
-        library="transformers",
+        library="sentence-transformers" if encoder else "transformers",
         purpose="puts a short text into one of the classes it was trained on",
-        loading=_LOADING,
+        loading=_LOADING_ENCODER if encoder else _LOADING.format(max_length=how["max_length"]),
     )
 
 
@@ -90,5 +117,6 @@ FAMILY = Family(
     show=_show,
     template=HERE / "template",
     metrics=(Metric("macro_f1", "macro-F1", "higher"), Metric("accuracy", "accuracy", "higher")),
+    compare=_compare,
     card=_card,
 )

@@ -240,7 +240,7 @@ def check_fine_tuning(job: ClassifyJob, trainer: ClassifierTrainer, train: Split
     from deepsynth.checks.budget import check_budget, probe
     from deepsynth.checks.learn import check_learning, overfit_one_batch
 
-    said, model = job.train, trainer.model
+    said, model = job.train, cast(Any, trainer.model)
     batch_size, rate = cast(int, said.batch_size), cast(float, said.learning_rate)
     accumulation = said.gradient_accumulation or 1
     entry = ledger(
@@ -260,7 +260,8 @@ def check_fine_tuning(job: ClassifyJob, trainer: ClassifierTrainer, train: Split
     batches = [rows[start : start + batch_size] for start in range(0, 4 * batch_size, batch_size)]
 
     def batch(of: list[int]) -> dict[str, Any]:
-        return dict(trainer.data_collator([texts[row] for row in of]).to(trainer.args.device))
+        found: Any = trainer.data_collator([texts[row] for row in of])
+        return dict(found.to(trainer.args.device))
 
     sampled = [batch(found) for found in [*batches, longest] if found]
     budget = probe(model, sampled, entry.updates * accumulation)

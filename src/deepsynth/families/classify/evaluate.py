@@ -14,16 +14,19 @@ import numpy as np
 
 from deepsynth import durable
 from deepsynth.errors import StepFailed
+from deepsynth.families.classify.baselines import majority, words
 from deepsynth.families.classify.inference import load_trained, probabilities
 from deepsynth.families.classify.job import ClassifyJob
-from deepsynth.families.classify.metrics import confusion, figures
+from deepsynth.families.classify.metrics import confusion, doubt, figures
 from deepsynth.families.classify.pictures import draw_confusion
-from deepsynth.families.classify.prepared import Split, model_folder, read_labels, read_split
+from deepsynth.families.classify.prepared import PROBE, Split, model_folder, read_labels, read_split
 from deepsynth.families.classify.report import write_report
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
 
 TOLERANCE = 1e-6
+PAIRS = 15
+"""Pairs of labels shown as the most confused."""
 
 
 def check_same_score(trained: float, reloaded: float) -> None:
@@ -61,6 +64,21 @@ def write_confusion(path: Path, matrix: np.ndarray, labels: list[str]) -> None:
         writer.writerows([label, *row] for label, row in zip(labels, matrix.tolist(), strict=True))
 
 
+def confused_pairs(matrix: np.ndarray, labels: list[str]) -> list[dict[str, Any]]:
+    """The pairs of labels taken for one another most often, both ways together."""
+    both = np.triu(matrix + matrix.T, 1)
+    rows, columns = np.nonzero(both)
+    order = sorted(zip(rows, columns, strict=True), key=lambda pair: (-both[pair], pair))
+    return [
+        {
+            "labels": [labels[a], labels[b]],
+            "texts": int(both[a, b]),
+            "of": int(matrix[a].sum() + matrix[b].sum()),
+        }
+        for a, b in order[:PAIRS]
+    ]
+
+
 def confident_mistakes(
     split: Split, labels: list[str], scores: np.ndarray, most: int
 ) -> list[dict[str, Any]]:
@@ -96,23 +114,30 @@ def main(run: Run) -> None:
     predicted = scores.argmax(axis=1)
     trained = durable.read_json(run.path / "training" / "test_scores.json")
     check_same_score(trained["accuracy"], float((predicted == np.asarray(test.labels)).mean()))
+    yardsticks = {
+        "majority": majority(train, labels, test),
+        "tfidf": words(train, labels, test, job.seed),
+    }
+    if found := durable.read_json(run.path / "training" / PROBE):
+        yardsticks["probe"] = ("the encoder as it came, with a linear head", found["test"])
     final = figures(
         test.labels,
         predicted.tolist(),
-        train.labels,
         labels,
+        yardsticks,
         samples=job.evaluation.bootstrap_samples,
         seed=job.seed,
     )
     final["model"] = {
-        key: settings[key]
-        for key in ("base_model", "fresh_weights", "updates", "best_update", "validation_macro_f1")
+        key: value for key, value in settings.items() if key not in ("family", "labels")
     }
+    final["doubt"] = doubt(final)
     folder = run.path / "evaluation"
     folder.mkdir(exist_ok=True)
     matrix = confusion(test.labels, predicted.tolist(), len(labels))
     write_confusion(folder / "confusion_matrix.csv", matrix, labels)
     draw_confusion(folder / "confusion_matrix.png", matrix, labels)
+    final["confused"] = confused_pairs(matrix, labels)
     write_predictions(folder / "predictions.csv", test, labels, scores)
     mistakes = confident_mistakes(test, labels, scores, job.evaluation.mistakes)
     durable.write_json(folder / "mistakes.json", mistakes)

@@ -16,7 +16,8 @@ import torch
 STRENGTHS = (3.0, 30.0, 300.0)
 """Inverse regularisation, as scikit-learn's C, among which the validation split decides."""
 _PASSES = 200
-_TOLERANCE = 1e-5
+_MEMORY = 10
+_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def fit_linear(
     optimiser = torch.optim.LBFGS(
         [weight, bias],
         max_iter=_PASSES,
+        history_size=_MEMORY,
         tolerance_grad=_TOLERANCE,
         tolerance_change=_TOLERANCE**2,
         line_search_fn="strong_wolfe",

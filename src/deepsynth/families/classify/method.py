@@ -40,7 +40,11 @@ def choose_method(job: ClassifyJob, model: Any, texts: int) -> Method:
     if wanted == "finetune":
         return Method(False, True, "asked for by train.method")
     if job.is_scratch or head_of(model) is None:
-        why = "fresh weights know nothing yet" if job.is_scratch else "its head reads every token"
+        why = (
+            "fresh weights know nothing yet"
+            if job.is_scratch
+            else "its last layer cannot be fitted by itself"
+        )
         if wanted == "probe":
             raise ModelError(
                 f"a probe reads a pretrained encoder, and this is none: {why}.",

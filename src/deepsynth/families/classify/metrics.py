@@ -1,20 +1,22 @@
-"""The figures of a classifier: accuracy, macro-F1, each class, their intervals, a baseline."""
+"""The figures of a classifier, their intervals, and what they must beat."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from deepsynth.evaluation.intervals import bootstrap_intervals
+from deepsynth.evaluation.intervals import stratified_intervals
+
+_WIDTH = 1e-9
 
 
 def figures(
     truth: Sequence[int],
     predicted: Sequence[int],
-    train_labels: Sequence[int],
     labels: Sequence[str],
+    baselines: Mapping[str, tuple[str, Sequence[int]]],
     *,
     samples: int,
     seed: int,
@@ -22,13 +24,13 @@ def figures(
     """All final figures of a test split.
 
     Macro-F1 is the mean over the labels that occur in the test split or among the predictions; a
-    label with neither has no F1.
+    label with neither has no F1. Where every resample gives one figure, its interval is None.
 
     Args:
         truth: Label index of each test row.
         predicted: Predicted index of each test row.
-        train_labels: Label indices of the training split; their majority is the baseline.
         labels: Names by index.
+        baselines: By name: what it is, and its answers for the same rows.
         samples: Bootstrap resamples.
         seed: Of the bootstrap.
 
@@ -37,10 +39,6 @@ def figures(
     """
     matrix = confusion(truth, predicted, len(labels))
     accuracy, macro, per_class = _scores(matrix)
-    majority = int(np.bincount(train_labels, minlength=len(labels)).argmax())
-    baseline_accuracy, baseline_macro, _ = _scores(
-        confusion(truth, [majority] * len(truth), len(labels))
-    )
     pairs = np.asarray(truth) * len(labels) + np.asarray(predicted)
 
     def resampled(rows: np.ndarray) -> np.ndarray:
@@ -48,29 +46,109 @@ def figures(
         again, macro_again, classes = _scores(counts.reshape(len(labels), len(labels)))
         return np.array([again, macro_again, *classes["f1"]])
 
-    ends = bootstrap_intervals(resampled, len(pairs), samples=samples, seed=seed)
+    ends = stratified_intervals(resampled, truth, samples=samples, seed=seed)
     return {
         "test_rows": len(pairs),
         "accuracy": accuracy,
-        "accuracy_interval": ends[0].tolist(),
+        "accuracy_interval": _interval(ends[0]),
         "macro_f1": macro,
-        "macro_f1_interval": ends[1].tolist(),
-        "baseline": {
-            "what": f"always {labels[majority]!r}, the most frequent label",
-            "accuracy": baseline_accuracy,
-            "macro_f1": baseline_macro,
+        "macro_f1_interval": _interval(ends[1]),
+        "baselines": {
+            name: {
+                "what": what,
+                **scores(truth, answers),
+                **compare_answers(truth, predicted, answers, samples=samples, seed=seed),
+            }
+            for name, (what, answers) in baselines.items()
         },
         "classes": {
             label: {
                 "precision": float(per_class["precision"][i]),
                 "recall": float(per_class["recall"][i]),
                 "f1": float(per_class["f1"][i]),
-                "f1_interval": ends[2 + i].tolist(),
+                "f1_interval": _interval(ends[2 + i]),
                 "support": int(matrix[i].sum()),
             }
             for i, label in enumerate(labels)
         },
     }
+
+
+def compare_answers(
+    truth: Sequence[int],
+    ours: Sequence[int],
+    theirs: Sequence[int],
+    *,
+    samples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """How much higher our macro-F1 is on the same rows, and where that difference may lie.
+
+    Returns:
+        `difference`, and `difference_interval`, of 95 %; None where every resample gives the same.
+    """
+    rows, one, other = np.asarray(truth), np.asarray(ours), np.asarray(theirs)
+    classes = 1 + int(max(rows.max(), one.max(), other.max()))
+
+    def gain(drawn: np.ndarray) -> np.ndarray:
+        both = [
+            _scores(confusion(rows[drawn], answers[drawn], classes))[1] for answers in (one, other)
+        ]
+        return np.array([both[0] - both[1]])
+
+    ((low, high),) = stratified_intervals(gain, rows, samples=samples, seed=seed)
+    return {
+        "difference": float(gain(np.arange(len(rows)))[0]),
+        "difference_interval": _interval(np.array([low, high])),
+    }
+
+
+def doubt(final: dict[str, Any]) -> str | None:
+    """What the first line of a report says of a model that is not shown to beat a baseline.
+
+    Returns:
+        The baselines it does not beat beyond the interval of the paired difference, and what to
+        do; None where it beats all of them.
+    """
+    kept = final["model"].get("method") == "probe"
+    level = {
+        name: said
+        for name, said in final["baselines"].items()
+        if not (kept and name == "probe") and not is_gain(said)
+    }
+    if not level:
+        return None
+    told = "; ".join(
+        f"{said['what']} (macro-F1 {said['macro_f1']:.3f}, {difference_text(said)})"
+        for said in level.values()
+    )
+    if final["model"]["fresh_weights"]:
+        advice = "Take a pretrained sentence encoder as model; the job's template names some."
+    elif "majority" in level:
+        advice = "Look at the labels: are they to be told from the texts at all?"
+    else:
+        advice = "Collect more texts, or take a larger encoder made for their language."
+    return f"Not shown to be better than {told}. {advice}"
+
+
+def is_gain(said: Mapping[str, Any]) -> bool:
+    """Whether a paired difference is above zero beyond its interval, where it has one."""
+    ends = said["difference_interval"]
+    return (said["difference"] if ends is None else ends[0]) > 0
+
+
+def difference_text(said: dict[str, Any]) -> str:
+    """A paired difference for people."""
+    ends = said["difference_interval"]
+    if ends is None:
+        return "the same answers" if said["difference"] == 0 else f"{said['difference']:+.3f}"
+    return f"difference {said['difference']:+.3f}, 95 % interval {ends[0]:+.3f} to {ends[1]:+.3f}"
+
+
+def _interval(ends: np.ndarray) -> list[float] | None:
+    """Both ends; None for an interval without width, which says nothing."""
+    low, high = (float(end) for end in ends)
+    return [low, high] if high - low >= _WIDTH else None
 
 
 def scores(truth: Sequence[int], predicted: Sequence[int]) -> dict[str, float]:
@@ -80,7 +158,9 @@ def scores(truth: Sequence[int], predicted: Sequence[int]) -> dict[str, float]:
     return {"accuracy": accuracy, "macro_f1": macro}
 
 
-def confusion(truth: Sequence[int], predicted: Sequence[int], classes: int) -> np.ndarray:
+def confusion(
+    truth: Sequence[int] | np.ndarray, predicted: Sequence[int] | np.ndarray, classes: int
+) -> np.ndarray:
     """Counts of shape (classes, classes): true label down, predicted label across."""
     pairs = np.asarray(truth) * classes + np.asarray(predicted)
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)

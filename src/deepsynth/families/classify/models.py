@@ -89,7 +89,7 @@ def load_config(job: ClassifyJob, model: str, tokenizer: Any, labels: Sequence[s
         raise ModelError(
             f"{config.model_type} is not a model that can classify texts.",
             where=f"model: {model}",
-            hint="Take an encoder, such as distilbert/distilbert-base-uncased.",
+            hint="Take an encoder, such as sentence-transformers/all-MiniLM-L6-v2.",
         )
     config.problem_type = "single_label_classification"
     if config.pad_token_id is None:

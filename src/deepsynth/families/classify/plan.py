@@ -14,7 +14,8 @@ from deepsynth.job.presets import recommend as recommend_presets
 from deepsynth.run.step import Plan, Resources, Step, StepGroup, StepResult
 
 _PRESETS = Path(__file__).parent / "presets.yaml"
-_MODEL = ["transformers.modeling_utils", "transformers.trainer"]
+# The last one is imported by the first optimiser that is made.
+_MODEL = ["transformers.modeling_utils", "transformers.trainer", "torch._dynamo"]
 _SCRATCH = "transformers.models.modernbert.modeling_modernbert"
 _PICTURES = ["matplotlib.figure", "matplotlib.backends.backend_agg"]
 

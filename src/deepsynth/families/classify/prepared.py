@@ -8,6 +8,9 @@ from pathlib import Path
 from deepsynth import durable
 from deepsynth.run.run import Run
 
+PROBE = "probe.json"
+"""In `training/`: what the encoder as it came reached with a linear head, and its answers."""
+
 
 @dataclass(frozen=True)
 class Split:

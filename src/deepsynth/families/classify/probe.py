@@ -44,15 +44,18 @@ class Probe:
 
 
 def head_of(model: Any) -> nn.Linear | None:
-    """The last linear layer of a classifier, or None where it is applied to every token.
+    """The last linear layer of a classifier, or None where there is none that a probe can fit.
 
-    What flows into it is one vector for each text: with another such layer, on the same vectors,
-    the same model sorts texts otherwise.
+    None stands for one without a bias, and for `score`, which is applied to every token. What
+    flows into any other is one vector for each text: with another layer on the same vectors, the
+    same model sorts texts otherwise.
     """
     found = [
         (name, module)
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module.out_features == model.config.num_labels
+        if isinstance(module, nn.Linear)
+        and module.out_features == model.config.num_labels
+        and "bias" in dict(module.named_parameters())
     ]
     return found[-1][1] if found and found[-1][0] != "score" else None
 
@@ -63,8 +66,7 @@ def set_head(model: Any, head: Linear) -> None:
     assert layer is not None
     with torch.no_grad():
         layer.weight.copy_(head.weight)
-        if layer.bias is not None:
-            layer.bias.copy_(head.bias)
+        layer.bias.copy_(head.bias)
 
 
 def embed(

@@ -10,6 +10,9 @@ from deepsynth.report import page
 from deepsynth.report.curve import Series, draw_curve
 from deepsynth.run.run import Run
 
+MOST_LABELS = 25
+"""Above so many a matrix cannot be read, and the most confused pairs stand in its place."""
+
 
 def write_report(run: Run, final: dict[str, Any], mistakes: list[dict[str, Any]]) -> None:
     """Write the page of a run from its figures, pictures and findings."""
@@ -24,7 +27,9 @@ def write_report(run: Run, final: dict[str, Any], mistakes: list[dict[str, Any]]
         final=final,
         mistakes=mistakes,
         manifest=durable.read_json(run.path / "data" / "manifest.json"),
-        confusion=page.data_url(run.path / "evaluation" / "confusion_matrix.png"),
+        confusion=page.data_url(run.path / "evaluation" / "confusion_matrix.png")
+        if len(final["classes"]) <= MOST_LABELS
+        else None,
         curve=draw_curve(
             [Series("training loss", loss), Series("validation macro-F1", score, share=True)],
             x="updates",

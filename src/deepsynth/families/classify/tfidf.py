@@ -77,4 +77,5 @@ class Tfidf:
                 torch.from_numpy(np.concatenate(columns)),
                 torch.from_numpy(np.concatenate(values)).float(),
                 size=(len(texts), len(self.index)),
+                check_invariants=True,
             )

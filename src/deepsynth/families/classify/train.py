@@ -30,6 +30,7 @@ from deepsynth.families.classify.models import (
     usable_length,
 )
 from deepsynth.families.classify.prepared import (
+    PROBE,
     Split,
     model_folder,
     model_path,
@@ -43,9 +44,6 @@ from deepsynth.run.run import Run
 from deepsynth.training.callbacks import StopSwitch
 from deepsynth.training.device import tell_device
 from deepsynth.training.fitting import fit_in_run, keep_curve
-
-PROBE = "probe.json"
-"""In `training/`: what the frozen encoder with a linear head reached, and its answers."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +210,7 @@ def fine_tune(session: Session, method: Method, found: Probe | None) -> dict[str
         "best_update": 0,
         "updates": 0,
         "max_updates": 0,
+        "still_rising": False,
         "probe_macro_f1": found and found.macro_f1,
         "validation_macro_f1": found and found.macro_f1,
     }
@@ -246,6 +245,7 @@ def fine_tune(session: Session, method: Method, found: Probe | None) -> dict[str
             "method": "finetune",
             "best_update": trainer.state.best_global_step,
             "validation_macro_f1": reached,
+            "still_rising": trainer.state.best_global_step == trainer.state.max_steps,
         }
     if found:
         told["why"] = (
