@@ -17,7 +17,7 @@ from tests.hub.conftest import QUICK
 from tests.support.folders import make_dataset, make_run, seed_of
 from tests.support.tickets import wait_until
 
-CARD = ModelCard("text-classification", "transformers", "sorts texts", 'load("{repo}")')
+CARD = ModelCard("text-classification", "transformers", "sorts texts", 'load(model="{repo}")')
 
 
 @pytest.fixture
