@@ -128,6 +128,7 @@ def test_a_model_that_sees_nothing_is_said_first(tmp_path: Path, monkeypatch: Pa
     assert report.index("does not look at the pages") < report.index("ROUGE-L")
 
 
+@pytest.mark.thorough
 def test_one_summary_under_nearly_all_documents_is_beaten_by_saying_it(
     run: Run, monkeypatch: Patch
 ) -> None:
