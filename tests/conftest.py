@@ -26,6 +26,17 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": OURS["OMP_WAIT_POLICY"
 pytest_plugins = ["tests.support.servers"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    told = "how long tests/fuzz goes on with each of its targets; 0: a fixed number of cases"
+    parser.addoption("--fuzz-seconds", type=float, default=0, help=told)
+
+
+@pytest.fixture
+def fuzz_seconds(request: pytest.FixtureRequest) -> float:
+    """As the option says."""
+    return float(request.config.getoption("--fuzz-seconds"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def remembered(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What the tests confirm or send is not remembered for whoever runs them."""

@@ -14,6 +14,7 @@ import pytest
 from deepsynth import __version__
 from deepsynth.cli import build_app, run_command
 from tests.support.tickets import deepsynth, environment
+from tests.support.toy import make_run, shell
 
 Command = Callable[..., Any]
 
@@ -134,3 +135,22 @@ def test_shells_can_be_taught_to_complete(tmp_path: Path) -> None:
 def test_the_app_can_be_built_twice() -> None:
     assert build_app() is not build_app()
     assert run_command(["--version"]) == 0
+
+
+def test_what_nobody_foresaw_is_kept_and_said_in_a_line(
+    command: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise LookupError("key hf_secret_thing\nis gone")
+
+    monkeypatch.setenv("DEEPSYNTH_HOME", str(tmp_path))
+    monkeypatch.setattr("deepsynth.verbs.look.run_state", broken)
+    run = make_run(tmp_path / "run", shell("first", "true"))
+    answer = command("status", run.path)
+    assert answer.code == 1
+    assert len(answer.err.splitlines()) == 1
+    (kept,) = (tmp_path / "errors").iterdir()
+    assert str(kept) in answer.err
+    assert "in broken" in kept.read_text()
+    assert "secret" not in kept.read_text() + answer.err
+    assert kept.stat().st_mode & 0o077 == 0

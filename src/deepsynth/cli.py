@@ -122,12 +122,14 @@ def run_command(arguments: Sequence[str]) -> int:
         return 0
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+            return _unforeseen(error)
         return _tell(
             f"{error.filename or 'disk'}: there is no space left.\n"
             "  Free some, or choose another folder with --runs DIR; then run the same again.",
             EXIT_REQUEST,
         )
+    except Exception as error:
+        return _unforeseen(error)
     return result if isinstance(result, int) else 0
 
 
@@ -152,6 +154,12 @@ def _instead(error: UnknownOptionError) -> str | None:
         return None
     meant = f"--{setting.replace('_', '-')}{value}, or the setting train.{setting}"
     return f"Unknown option: {option}.\n  Did you mean {meant}?"
+
+
+def _unforeseen(error: Exception) -> int:
+    from deepsynth.terminal.unforeseen import keep_traceback
+
+    return _tell(keep_traceback(error), EXIT_FAILED)
 
 
 def _tell(message: str, code: int) -> int:

@@ -118,10 +118,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The plain data in `path`, or None when the file is absent or was cut short."""
+    """The plain data in `path`, or None when the file is absent, cut short or no plain data."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
         return None
 
 
@@ -136,7 +136,7 @@ def append_line(path: Path, value: Any) -> None:
 
 def read_lines(path: Path) -> list[Any]:
     """The JSON lines of `path`; none when it is absent."""
-    return parse_lines(path.read_bytes()) if path.exists() else []
+    return parse_lines(path.read_bytes()) if path.is_file() else []
 
 
 def parse_lines(data: bytes) -> list[Any]:
@@ -145,7 +145,7 @@ def parse_lines(data: bytes) -> list[Any]:
     for line in data.splitlines():
         try:
             entries.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     return entries
 

@@ -29,6 +29,12 @@ def config_folder() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "deepsynth"
 
 
+def state_folder() -> Path:
+    """Where what is remembered lies: `DEEPSYNTH_HOME`, or as XDG says."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(os.environ.get("DEEPSYNTH_HOME") or Path(state) / "deepsynth")
+
+
 def remember(kind: str, key: Any, value: Any = True) -> None:
     """Keep a fact for later commands of this user.
 
@@ -49,9 +55,7 @@ def recall(kind: str, key: Any) -> Any:
 
 
 def _place(kind: str, key: Any) -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    home = Path(os.environ.get("DEEPSYNTH_HOME") or Path(state) / "deepsynth")
-    return home / "remembered" / kind / f"{durable.sha256_value(key)}.json"
+    return state_folder() / "remembered" / kind / f"{durable.sha256_value(key)}.json"
 
 
 def settings_files(name: str, *folders: Path) -> Iterator[Path]:

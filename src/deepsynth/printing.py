@@ -35,7 +35,7 @@ def say(*values: object, file: IO[str] | None = None, end: str = "\n", flush: bo
     """Like `print`, for text that may come from anywhere; what the stream lacks is written out."""
     stream = sys.stdout if file is None else file
     text = visible(" ".join(map(str, values)).replace("\r\n", "\n"))
-    encoding = stream.encoding or "utf-8"
+    encoding: str = getattr(stream, "encoding", None) or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + end)
     if flush:
         stream.flush()

@@ -360,9 +360,9 @@ def test_a_name_the_hub_would_refuse_is_refused(put, tmp_path, name):
 
 def test_a_model_without_a_licence_is_published_with_a_hint(alice, put, tmp_path):
     run = make_run(tmp_path / "run")
-    (run / "plan.json").write_text(
-        json.dumps({"steps": [{"settings": {"places": [["alice/pages@0a1b", ""]]}}]})
-    )
+    places = {"places": [["alice/pages@0a1b", ""]]}
+    steps = [{"name": "prepare", "argv": ["true"], "settings": places}]
+    (run / "plan.json").write_text(json.dumps({"steps": steps}))
     said = []
     done = put(run, progress=lambda p: said.append(p.note))
     assert any("--licence ID" in text for text in said)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deepsynth import durable
 from deepsynth.run import receipts
+from deepsynth.run.receipts import has_receipt, is_done, receipt_path
 from deepsynth.run.run import ELSEWHERE, Run
 from deepsynth.run.status import run_state
 from tests.support.toy import make_run, shell
@@ -87,3 +91,46 @@ def test_what_another_place_does_is_told_as_last_heard(run: Run) -> None:
     assert states(run) == ("done", ["done", "done"]), "what was heard counts until more is heard"
     run.begin("local")
     assert states(run) == ("interrupted", ["interrupted", "pending"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("plan.json", "{}"),
+        ("plan.json", '{"steps": [{"name": "../x", "argv": ["x"]}]}'),
+        ("plan.json", "[" * 100_000),
+        ("events.jsonl", '1\n[]\n{"kind": 1}\n{"kind": "progress", "time": "x"}\n\xff\n'),
+        ("events.jsonl", '{"time": 1, "kind": "step_done", "step": "first", "seconds": {}}\n'),
+        ("steps/first/receipt.json", "[1]"),
+        ("elsewhere.json", '{"first": {"a": 1}}'),
+        ("metrics.json", "[]"),
+        ("run.lock", '{"pid": "x"}'),
+        ("resolved.yaml", "[\n"),
+    ],
+)
+def test_one_broken_run_does_not_hide_the_others(
+    tmp_path: Path, command: Callable[..., Any], name: str, content: str
+) -> None:
+    for folder in ("broken", "sound"):
+        make_run(tmp_path / folder, shell("first", "true"))
+    path = tmp_path / "broken" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content)
+    answer = command("status", "--runs", tmp_path)
+    assert answer.code == 0
+    assert "sound" in answer.out
+    lines = [line for line in answer.out.splitlines() if str(tmp_path / "broken") in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("broken") == (name == "plan.json")
+    assert json.loads(command("status", "--runs", tmp_path, "--json").out).keys() == {
+        "broken",
+        "sound",
+    }
+
+
+def test_a_receipt_that_is_none_does_not_count(run: Run) -> None:
+    step = run.plan.steps[0]
+    receipt_path(run, step).parent.mkdir(parents=True)
+    receipt_path(run, step).write_text('{"key": "x", "outputs": []}')
+    assert not has_receipt(run, step)
+    assert not is_done(run, step, "x")

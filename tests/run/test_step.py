@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from deepsynth.errors import RunError
 from deepsynth.run.step import Plan, Step
 
 
@@ -24,7 +25,7 @@ def test_upto_takes_a_step_and_what_it_needs() -> None:
     )
     assert [s.name for s in plan.upto("train")] == ["prepare", "check", "train"]
     assert plan.step("aside").name == "aside"
-    with pytest.raises(KeyError):
+    with pytest.raises(RunError, match="no step publish"):
         plan.step("publish")
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deepsynth import durable
 from deepsynth.checks.finding import Finding, Severity
@@ -12,6 +15,19 @@ from deepsynth.errors import DataError
 from deepsynth.run.run import Run
 
 FINDINGS = "findings.json"
+
+
+class _Entry(BaseModel):
+    """A finding as it is written."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    severity: Literal["error", "warning", "info"]
+    code: str
+    where: str
+    what: str
+    fix: str = ""
+    examples: list[str] = []
 
 
 def write_findings(folder: Path, findings: Iterable[Finding]) -> None:
@@ -35,14 +51,23 @@ def measured_findings(run: Run, step: str) -> list[Finding]:
         if event.get("step") == step and event["kind"] == "step_started":
             found = []
         elif event.get("step") == step and event["kind"] == "finding":
-            found.append(Finding.from_dict(event["finding"]))
+            found += _findings([event["finding"]])
     return found
 
 
 def read_findings(folder: Path) -> list[Finding]:
     """What `write_findings` wrote; empty when there is nothing."""
-    entries: list[dict[str, Any]] = durable.read_json(folder / FINDINGS) or []
-    return [Finding.from_dict(entry) for entry in entries]
+    entries = durable.read_json(folder / FINDINGS)
+    return _findings(entries if isinstance(entries, list) else [])
+
+
+def _findings(entries: Iterable[Any]) -> list[Finding]:
+    """Those that are findings: a run may come from anybody."""
+    found: list[Finding] = []
+    for entry in entries:
+        with suppress(ValidationError):
+            found.append(Finding.from_dict(_Entry.model_validate(entry).model_dump()))
+    return found
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:

@@ -94,7 +94,7 @@ class _Lines:
     """Decoded lines of a binary file, which tells how far it has been read and hashes it."""
 
     def __init__(self, stream: BinaryIO, path: Path | str, hasher: Any = None) -> None:
-        self._stream, self._path, self._hasher = stream, path, hasher
+        self._stream, self.path, self._hasher = stream, path, hasher
         self.offset = stream.tell()
         self.number = 0
 
@@ -109,9 +109,30 @@ class _Lines:
             except UnicodeDecodeError as error:
                 raise DataError(
                     f"is not UTF-8: byte {raw[error.start]:#04x}",
-                    where=f"{self._path}:{self.number}",
+                    where=f"{self.path}:{self.number}",
                     hint="Convert it, for example: iconv -f WINDOWS-1252 -t UTF-8 IN > OUT",
                 ) from error
+
+
+def _records(lines: _Lines, delimiter: str) -> Iterator[list[str]]:
+    """The records of a CSV file.
+
+    Raises:
+        DataError: A line ends in a way that CSV does not know, such as a lone carriage return.
+    """
+    reader = csv.reader(iter(lines), delimiter=delimiter)
+    while True:
+        try:
+            record = next(reader, None)
+        except csv.Error as error:
+            raise DataError(
+                f"is not CSV: {error}",
+                where=f"{lines.path}:{lines.number}",
+                hint="Write line breaks as LF or CR LF, and put quotes around fields with them.",
+            ) from None
+        if record is None:
+            return
+        yield record
 
 
 def _index_csv(path: Path, digest: bool) -> FileIndex:
@@ -123,7 +144,7 @@ def _index_csv(path: Path, digest: bool) -> FileIndex:
         delimiter = max(",;\t|", key=head.count)
         stream.seek(0)
         lines = _Lines(stream, path, hasher)
-        reader = csv.reader(iter(lines), delimiter=delimiter)
+        reader = _records(lines, delimiter)
         columns = tuple(next(reader, ()))
         if len(set(columns)) != len(columns):
             raise DataError("names a column twice", where=f"{path}:1", hint=", ".join(columns))
@@ -198,7 +219,7 @@ def _read_csv(file: FileIndex, columns: tuple[str, str], start: int, stop: int) 
     places = [file.columns.index(column) for column in columns]
     with Path(file.path).open("rb") as stream:
         stream.seek(file.offsets[start // STEP])
-        reader = csv.reader(iter(_Lines(stream, file.path)), delimiter=file.delimiter)
+        reader = _records(_Lines(stream, file.path), file.delimiter)
         for number, fields in enumerate(reader, start // STEP * STEP):
             if number >= stop:
                 return

@@ -154,7 +154,7 @@ def _read_delimited(path: Path, text: str) -> Table:
     # A quote that is never closed would swallow the rest of the file, and this line with it.
     lines = chain(io.StringIO(text, newline=""), [_END_OF_FILE])
     reader = csv.reader(lines, delimiter=delimiter)
-    header = [name.strip() for name in next(reader)]
+    header = [name.strip() for name in _next(reader, path) or []]
     if not any(header):
         raise DataError("the first line must name the columns.", where=f"{path}:1")
     doubles = sorted({name for name in header if header.count(name) > 1})
@@ -162,7 +162,7 @@ def _read_delimited(path: Path, text: str) -> Table:
         raise DataError(f"the column {doubles[0]!r} is there twice.", where=f"{path}:1")
     values: list[list[str]] = [[] for _ in header]
     table = Table(path.name, dict(zip(header, values, strict=True)), [])
-    for line, row in _numbered(reader):
+    for line, row in _numbered(reader, path):
         if row == [_END_OF_FILE]:
             break
         if row and row[-1].endswith(_END_OF_FILE):
@@ -187,12 +187,25 @@ def _read_delimited(path: Path, text: str) -> Table:
     return table
 
 
-def _numbered(reader: Any) -> Iterator[tuple[int, list[str]]]:
+def _numbered(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
     """Rows with the line they start on (`line_num` is the one they end on)."""
-    start = reader.line_num + 1
-    for row in reader:
-        yield start, row
+    while True:
         start = reader.line_num + 1
+        row = _next(reader, path)
+        if row is None:
+            return
+        yield start, row
+
+
+def _next(reader: Any, path: Path) -> list[str] | None:
+    try:
+        return next(reader, None)
+    except csv.Error as error:
+        raise DataError(
+            f"this is not CSV: {error}.",
+            where=f"{path}:{reader.line_num}",
+            hint="Write line breaks as LF or CR LF, and put quotes around fields with them.",
+        ) from None
 
 
 def _delimiter(header: str) -> str:
@@ -218,6 +231,8 @@ def _read_json_lines(path: Path, text: str) -> Table:
         except json.JSONDecodeError as error:
             row = None
             problem = f"this line is not JSON: {error.msg} at column {error.colno}."
+        except (ValueError, RecursionError):
+            row, problem = None, "a number is too long, or lists are too deep in each other."
         if _SURROGATE.search(line) and not _is_unicode(row):
             row, problem = None, "an escaped emoji is cut in half (\\ud83d without its other half)."
         if isinstance(row, dict):
@@ -233,7 +248,7 @@ def _read_json_lines(path: Path, text: str) -> Table:
 def _is_unicode(row: Any) -> bool:
     try:
         json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
+    except (UnicodeEncodeError, RecursionError):
         return False
     return True
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from deepsynth.errors import DataError
+from deepsynth.errors import DataError, JobError
+from deepsynth.job.strict_yaml import read_ours
 
 BEGIN, END = "<!-- deepsynth:begin -->", "<!-- deepsynth:end -->"
 _FRONT = re.compile(r"\A\s*---\r?\n(.*?)\r?\n---[ \t]*\r?\n?", re.DOTALL)
@@ -24,10 +25,9 @@ def front_matter(text: str) -> dict[str, Any]:
     """The metadata of a card; empty when there is none or it is not a YAML mapping."""
     found = _FRONT.match(text)
     try:
-        data = yaml.safe_load(found[1]) if found else None
-    except yaml.YAMLError:
+        return read_ours(found[1], "README.md") if found else {}
+    except JobError:
         return {}
-    return data if isinstance(data, dict) else {}
 
 
 def body(text: str) -> str:

@@ -12,8 +12,9 @@ from deepsynth import durable
 from deepsynth.errors import DataError, RequestError, RunError
 from deepsynth.hub import cards, model_card
 from deepsynth.hub.journal import NAME as JOURNAL
+from deepsynth.hub.manifest import NAME as MANIFEST
+from deepsynth.hub.manifest import checked
 
-MANIFEST = "manifest.json"
 CARD = "README.md"
 PRIVATE_ONLY = frozenset({"cc-by-nc-nd-4.0", "unknown", "other", ""})
 """Licences that do not say the data may be given to everyone."""
@@ -145,15 +146,12 @@ def read_content(
 
 
 def _dataset(path: Path) -> Content:
-    manifest = durable.read_json(path / MANIFEST)
-    if not isinstance(manifest, dict) or not manifest.get("files"):
+    manifest = checked(durable.read_json(path / MANIFEST), path / MANIFEST)
+    if not manifest["files"]:
         raise DataError("the manifest lists no files.", where=path / MANIFEST)
     items: list[Item] = []
     for entry in manifest["files"]:
-        source = path / entry["path"]
-        if not source.resolve().is_relative_to(path.resolve()):
-            raise DataError(f"{entry['path']} lies outside the dataset.", where=path / MANIFEST)
-        items.append(_checked(source, entry))
+        items.append(_checked(path / entry["path"], entry))
     items.append(_item(path / MANIFEST, MANIFEST))
     card = path / CARD
     if not card.exists():

@@ -30,8 +30,7 @@ class Journal:
 
     def uploaded(self) -> set[str]:
         """Sha256 of the files that this target's storage has confirmed."""
-        entries = durable.read_lines(self.folder / NAME)
-        return {entry["sha256"] for entry in entries if entry.get("target") == self.target}
+        return {entry["sha256"] for entry in self._entries() if entry["target"] == self.target}
 
     def add(self, path: str, sha256: str, size: int) -> None:
         """Note one confirmed file."""
@@ -41,8 +40,8 @@ class Journal:
     def close(self) -> None:
         """Forget this target's entries, once its commit is verified."""
         path = self.folder / NAME
-        entries = durable.read_lines(path)
-        others = [entry for entry in entries if entry.get("target") != self.target]
+        entries = self._entries()
+        others = [entry for entry in entries if entry["target"] != self.target]
         if len(others) == len(entries):
             return
         if others:
@@ -50,3 +49,11 @@ class Journal:
             durable.write_text(path, "".join(lines))
         else:
             path.unlink(missing_ok=True)
+
+    def _entries(self) -> list[dict[str, str]]:
+        wanted = ("target", "sha256")
+        return [
+            entry
+            for entry in durable.read_lines(self.folder / NAME)
+            if isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in wanted)
+        ]

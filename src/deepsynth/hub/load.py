@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -20,6 +19,7 @@ from deepsynth.hub.account import Account, check_repo_id
 from deepsynth.hub.caches import cache_folders, probe
 from deepsynth.hub.content import CARD, MANIFEST
 from deepsynth.hub.failure import HubError, explain
+from deepsynth.hub.manifest import checked
 from deepsynth.hub.remote import Remote, RemoteState, whoami
 from deepsynth.hub.retry import PATIENT, Retry
 from deepsynth.hub.selection import Limits, Wanted, select
@@ -57,7 +57,7 @@ class Loaded:
 
     def files(self) -> list[tuple[str, Path]]:
         """Split and file of each part, in order."""
-        manifest = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = checked(durable.read_json(self.folder / MANIFEST), self.folder / MANIFEST)
         return [(entry["split"], self.folder / entry["path"]) for entry in manifest["files"]]
 
 
@@ -353,14 +353,15 @@ def _named_offline(name: str, account: Account) -> str:
 
 
 def _loaded(folder: Path, name: str, sha: str, fetched: int) -> Loaded:
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest = checked(durable.read_json(folder / MANIFEST), folder / MANIFEST)
     return Loaded(folder, name, sha, manifest["splits"], fetched)
 
 
 def _intact(folder: Path) -> bool:
     """Whether a folder of an earlier load still holds what its manifest says."""
-    manifest = durable.read_json(folder / MANIFEST)
-    if not isinstance(manifest, dict):
+    try:
+        manifest = checked(durable.read_json(folder / MANIFEST), folder)
+    except DataError:
         return False
     for entry in manifest["files"]:
         file = folder / entry["path"]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from deepsynth import __version__, durable
-from deepsynth.errors import RunError
+from deepsynth.errors import JobError, RunError
 from deepsynth.hub import cards
+from deepsynth.job.strict_yaml import read_ours
+from deepsynth.run.run import Run
 
 _BASE = "base_model_name_or_path"
 
@@ -69,10 +70,10 @@ def read_facts(run: Path, licence: str = "") -> Facts:
         RunError: The run has no resolved settings that can be read, or no final figures.
     """
     try:
-        tree = yaml.safe_load((run / "resolved.yaml").read_text(encoding="utf-8"))
+        tree = read_ours((run / "resolved.yaml").read_text(encoding="utf-8"), "resolved.yaml")
         settings = _without_paths(_values(tree))
         family = str(settings["family"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, JobError, LookupError, TypeError, AttributeError) as error:
         raise RunError(
             f"its settings cannot be read ({error}).", where=run / "resolved.yaml"
         ) from error
@@ -197,12 +198,11 @@ def _without_paths(value: Any) -> Any:
 
 def _dataset_names(data: dict[str, Any], run: Path) -> Iterator[str]:
     """The data a job names; of datasets given by name, the repositories the plan found."""
-    plan = durable.read_json(run / "plan.json") or {}
-    found = [
-        str(place)
-        for step in plan.get("steps", [])
-        for place, _ in step.get("settings", {}).get("places", [])
-    ]
+    told: list[Any] = []
+    with suppress(RunError):
+        told = [step.settings.get("places") for step in Run(run).plan.steps]
+    places = [place for listed in told if isinstance(listed, list) for place in listed]
+    found = [str(place[0]) for place in places if isinstance(place, list) and place]
     named = found or data.get("datasets")
     for name in [*(named if isinstance(named, list) else []), data.get("hub"), data.get("path")]:
         if isinstance(name, str):

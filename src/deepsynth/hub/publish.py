@@ -12,6 +12,7 @@ from deepsynth.hub.account import Account, check_date, check_repo_id
 from deepsynth.hub.content import CARD, MANIFEST, Content, Item, read_content, text_item
 from deepsynth.hub.failure import HubError, explain
 from deepsynth.hub.journal import Journal
+from deepsynth.hub.manifest import checked
 from deepsynth.hub.model_card import ModelCard
 from deepsynth.hub.remote import Remote, RemoteState
 from deepsynth.hub.retry import PATIENT, Retry
@@ -235,8 +236,9 @@ class _Publication:
         if self.content.kind != "dataset":
             return []
         ours = {item.path for item in self.content.items}
-        published = self.remote.read_json(state, MANIFEST) or {}
-        listed = {entry["path"] for entry in published.get("files", [])}
+        published = self.remote.read_json(state, MANIFEST)
+        files = checked(published, f"{self.remote.url}: {MANIFEST}")["files"] if published else []
+        listed = {entry["path"] for entry in files}
         strangers = sorted(
             path
             for path in state.files

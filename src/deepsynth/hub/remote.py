@@ -175,7 +175,7 @@ class Remote:
         text = self.read_text(state, path)
         try:
             value = json.loads(text) if text is not None else None
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return value if isinstance(value, dict) else None
 

@@ -10,6 +10,7 @@ from typing import Any
 from deepsynth.errors import DataError
 from deepsynth.hub.configurations import DATA, files_by_split, split_of
 from deepsynth.hub.content import CARD, MANIFEST
+from deepsynth.hub.manifest import checked
 from deepsynth.hub.remote import RemoteFile, RemoteState
 
 Limits = int | Mapping[str, int] | None
@@ -60,7 +61,8 @@ def select(
         RequestError: There is no such configuration, or none was named of several.
         DataError: No data, an unknown split, or a manifest that names files that are not there.
     """
-    listed: dict[str, dict[str, Any]] = {e["path"]: e for e in (manifest or {}).get("files", [])}
+    files = checked(manifest, where)["files"] if manifest else []
+    listed: dict[str, dict[str, Any]] = {entry["path"]: entry for entry in files}
     for path in state.files:
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             raise DataError(f"it names a file outside of itself: {path}", where=where)

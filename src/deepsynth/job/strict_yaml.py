@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import yaml
@@ -104,6 +105,21 @@ def read_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[KeyPath, int]
             return loader.construct_document(node), lines
         finally:
             loader.dispose()
+
+
+def read_yaml_file(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+    """Like `read_yaml`, of a file.
+
+    Raises:
+        JobError: It cannot be read, or not as YAML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise JobError(f"this is not UTF-8: byte {error.start}.", where=path) from None
+    except OSError as error:
+        raise JobError(f"this cannot be read: {error.strerror}.", where=path) from None
+    return read_yaml(text, str(path))
 
 
 def read_scalar(text: str) -> Any:

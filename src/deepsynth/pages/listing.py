@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deepsynth import durable
 from deepsynth.data.registry import known_sources
 from deepsynth.hub.account import dataset_repo_name
+from deepsynth.hub.manifest import checked
 from deepsynth.pages.generate import OUTPUT
 from deepsynth.pages.identity import SETTINGS
 from deepsynth.pages.manifest import MANIFEST
@@ -75,16 +77,16 @@ def list_datasets(
         if folder.name in known_sources():
             continue
         local, documents = _local(output_dir, folder.name)
-        source = durable.read_json(folder / SETTINGS)["source"]
+        source = _source_of(folder)
         found.append(
             ListedDataset(
                 folder.name,
                 local,
                 documents,
                 None,
-                source["language"],
-                source["licence"],
-                source["private_only"],
+                str(source.get("language", "?")),
+                str(source.get("licence", "?")),
+                source.get("private_only") is not False,
                 _repository(repositories, dataset_repo_name(folder.name)),
             )
         )
@@ -97,10 +99,17 @@ def _repository(repositories: list[str] | None, *names: str) -> str | None:
     return next((repo for repo in repositories if repo.split("/")[-1] in names), "")
 
 
+def _source_of(folder: Path) -> dict[str, Any]:
+    settings = durable.read_json(folder / SETTINGS)
+    source = settings.get("source") if isinstance(settings, dict) else None
+    return source if isinstance(source, dict) else {}
+
+
 def _local(output_dir: Path, name: str) -> tuple[str, int]:
     manifest = durable.read_json(output_dir / name / MANIFEST)
     if manifest is not None:
-        return "complete", sum(manifest["splits"].values())
+        splits = checked(manifest, output_dir / name / MANIFEST)["splits"]
+        return "complete", sum(rows for rows in splits.values() if isinstance(rows, int))
     folders = [output_dir / name, *sorted((output_dir / f"{name}-chunks").glob("*"))]
     begun = any((folder / SETTINGS).is_file() for folder in folders)
     rows = sum(receipt.rows for folder in folders for receipt in receipts_in(folder))

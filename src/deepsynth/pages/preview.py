@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deepsynth import durable, images, parquet
 from deepsynth.data.opening import open_corpus, short_name
 from deepsynth.errors import DataError, RequestError
+from deepsynth.hub.manifest import checked
 from deepsynth.pages.manifest import CHARACTERS_PER_TOKEN, MANIFEST
 from deepsynth.pages.render.modes import Mode, mode_named
 from deepsynth.pages.render.settings import PLAIN, PageSettings
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 _THUMBNAIL, _COLUMNS, _GAP = 384, 4, 12
 _SHEET_PAGES = 24
+
+
+_SHOWN_COLUMNS = {"original_split", "original_index", "text", "summary", "images"}
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,14 @@ def preview(
     if count < 1:
         raise RequestError(f"{count} documents are none", where="--count")
     folder = Path(source)
-    manifest = durable.read_json(folder / MANIFEST) if folder.is_dir() else None
+    manifest = None
+    if (folder / MANIFEST).is_file():
+        manifest = checked(durable.read_json(folder / MANIFEST), folder / MANIFEST)
     skipped: list[tuple[int, str]] = []
     if manifest is not None:
         name = folder.name
-        page_mode = mode_named(manifest["settings"]["pages"]["mode"])
+        drawn_as = manifest["settings"].get("pages")
+        page_mode = mode_named(str(drawn_as.get("mode") if isinstance(drawn_as, dict) else None))
         shown = list(_of_dataset(folder, manifest, count))
     else:
         name, page_mode = short_name(source), pages.page_mode
@@ -101,13 +108,15 @@ def preview(
 
 def _of_dataset(folder: Path, manifest: dict[str, Any], count: int) -> Iterator[_Shown]:
     shards = [entry for entry in manifest["files"] if entry["path"].endswith(".parquet")]
-    rows = [(shard["path"], row) for shard in shards for row in range(shard["rows"])]
-    rows = rows[: sum(s["rows"] for s in shards if s["split"] == shards[0]["split"])]
+    first = [s for s in shards if s.get("split") == shards[0].get("split")]
+    rows = [(shard["path"], row) for shard in first for row in range(shard.get("rows") or 0)]
     wanted: dict[str, list[int]] = {}
     for path, row in _evenly(rows, count):
         wanted.setdefault(path, []).append(row)
     for path, numbers in wanted.items():
         with parquet.open_parquet(folder / path) as file:
+            if lost := sorted(_SHOWN_COLUMNS - {*file.schema_arrow.names}):
+                raise DataError(f"there is no column {lost[0]!r}.", where=folder / path)
             first = 0
             for group in range(file.num_row_groups):
                 last = first + file.metadata.row_group(group).num_rows

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from deepsynth import durable
 
 if TYPE_CHECKING:
@@ -127,8 +129,8 @@ def read_receipt(path: Path) -> Receipt | None:
     if not isinstance(data, dict):
         return None
     try:
-        return Receipt.from_dict(data)
-    except (KeyError, TypeError):
+        return TypeAdapter(Receipt).validate_python(data)
+    except ValidationError:
         return None
 
 

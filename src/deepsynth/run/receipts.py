@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deepsynth import __version__, durable
+from deepsynth.run import records
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
 
@@ -26,6 +27,11 @@ def receipt_path(run: Run, step: Step, index: int = 0) -> Path:
     """`steps/NAME/receipt.json`, or one file an element for a sharded step."""
     name = "receipt.json" if step.array == 1 else f"receipt-{index:05d}.json"
     return run.path / "steps" / step.name / name
+
+
+def read_receipt(run: Run, step: Step, index: int = 0) -> dict[str, Any] | None:
+    """The receipt of an element of a step; None if there is none that can be believed."""
+    return records.receipt(durable.read_json(receipt_path(run, step, index)))
 
 
 class StepKey(str):
@@ -78,8 +84,8 @@ def why_redone(run: Run, step: Step, key: StepKey, index: int = 0) -> str:
 
     Says what is another now: the version of DeepSynth, the command, a setting, or a file.
     """
-    receipt = durable.read_json(receipt_path(run, step, index))
-    if not isinstance(receipt, dict):
+    receipt = read_receipt(run, step, index)
+    if receipt is None:
         return ""
     if receipt.get("key") == key:
         missing = [o for o in outputs_of(step, index) if not (run.path / o).exists()]
@@ -101,7 +107,8 @@ def _changes(place: str, was: Any, now: Any) -> Iterator[str]:
         if part in ("sources", "inputs"):
             yield f"{name} changed"
         elif part == "argv":
-            yield f"its command is `{' '.join(now)}`, and was `{' '.join(was)}`"
+            before = " ".join(map(str, was)) if isinstance(was, list) else was
+            yield f"its command is `{' '.join(now)}`, and was `{before}`"
         else:
             yield f"{name or part} is {now!r}, and was {was!r}"
 
@@ -112,15 +119,15 @@ def _digests(of: dict[str, Any]) -> dict[str, str]:
 
 def is_done(run: Run, step: Step, key: str, index: int = 0) -> bool:
     """Whether the receipt is of this key and every output is still as it was written."""
-    receipt = durable.read_json(receipt_path(run, step, index))
-    if not receipt or receipt["key"] != key:
+    receipt = read_receipt(run, step, index)
+    if receipt is None or receipt["key"] != key:
         return False
     return receipt["outputs"] == _outputs(run, step, index)
 
 
 def has_receipt(run: Run, step: Step) -> bool:
     """Whether every element of the step has a receipt; says nothing about its inputs since."""
-    return all(receipt_path(run, step, index).exists() for index in range(step.array))
+    return all(read_receipt(run, step, index) for index in range(step.array))
 
 
 def write_receipt(

@@ -32,6 +32,7 @@ from pydantic import ValidationError
 from deepsynth import durable
 from deepsynth.errors import DeepSynthError, RunError
 from deepsynth.job.job import AnyJob, Setting, read_settings, typed_job
+from deepsynth.run import records
 from deepsynth.run.step import Plan, Step
 
 PLAN = "plan.json"
@@ -215,7 +216,7 @@ class Run:
 
     def events(self) -> list[dict[str, Any]]:
         """Everything that happened, oldest first."""
-        return durable.read_lines(self.path / "events.jsonl")
+        return records.events(durable.read_lines(self.path / "events.jsonl"))
 
     def was_started(self) -> bool:
         """Whether any runner ever worked on this run."""
@@ -242,7 +243,7 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The curve, oldest first."""
-        return durable.read_lines(self.path / "metrics.jsonl")
+        return records.points(durable.read_lines(self.path / "metrics.jsonl"))
 
     def rewind_metrics(self, step: str, update: int) -> None:
         """Forget a step's points after `update`: training goes on from there."""
@@ -254,7 +255,8 @@ class Run:
 
     def final_metrics(self) -> dict[str, Any] | None:
         """The figures of `metrics.json`, or None while there are none."""
-        return durable.read_json(self.path / "metrics.json")
+        found = durable.read_json(self.path / "metrics.json")
+        return found if isinstance(found, dict) else None
 
     @contextmanager
     def lock(self) -> Generator[int]:
@@ -290,7 +292,7 @@ class Run:
 
     def owner(self) -> dict[str, Any] | None:
         """Process and host that last locked this run."""
-        return durable.read_json(self.path / "run.lock")
+        return records.owner(durable.read_json(self.path / "run.lock"))
 
     def is_locked(self) -> bool:
         """Whether a process on this machine works on the run now."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from deepsynth import durable
+from deepsynth.run import records
 from deepsynth.run.receipts import has_receipt
+from deepsynth.run.records import State
 from deepsynth.run.run import ELSEWHERE, Run
-
-State = Literal["pending", "running", "done", "failed", "stopped", "interrupted"]
 
 _ENDS: dict[str, State] = {
     "step_done": "done",
@@ -69,7 +69,7 @@ def run_state(run: Run) -> RunState:
             state.state = _ENDS[event["kind"]]
             state.error = event.get("error")
     alive = run.is_locked()
-    heard: dict[str, State] = durable.read_json(run.path / ELSEWHERE) or {}
+    heard = records.elsewhere(durable.read_json(run.path / ELSEWHERE))
     for step in run.plan.steps:
         state = steps[step.name]
         if step.name in heard:
@@ -78,7 +78,7 @@ def run_state(run: Run) -> RunState:
                 state.seconds = max(0.0, time.time() - started[state.name])
             continue
         if state.state == "running":
-            state.seconds = time.time() - started[state.name]
+            state.seconds = time.time() - started.get(state.name, time.time())
             if not alive:
                 state.state = "interrupted"
         if state.state in ("pending", "done"):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from deepsynth import __version__
+from deepsynth.errors import RunError
 from deepsynth.job.settings import Section
 
 _OF_THE_RUN = ("job.yaml", "resolved.yaml", "plan.json", "steps", "logs", "sources", "run.lock")
@@ -88,7 +89,7 @@ class Step(Section):
     settings: dict[str, Any] = Field(
         default_factory=dict, description="Settings that decide the outputs; part of the key."
     )
-    array: int = Field(default=1, ge=1, description="Elements of a sharded step.")
+    array: int = Field(default=1, ge=1, le=100_000, description="Elements of a sharded step.")
     warm: list[str] = Field(
         default_factory=list,
         description="Modules it imports in the course of its work; a warm process has them ready.",
@@ -150,12 +151,15 @@ class Plan(Section):
         """The step called `name`.
 
         Raises:
-            KeyError: The plan has no such step.
+            RunError: The plan has no such step.
         """
         for step in self.steps:
             if step.name == name:
                 return step
-        raise KeyError(name)
+        raise RunError(
+            f"its plan has no step {name}.",
+            hint="It was damaged or changed by hand. Make a new run of its job.",
+        )
 
     def upto(self, name: str) -> list[Step]:
         """The step called `name` and everything it needs, in order."""

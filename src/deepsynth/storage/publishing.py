@@ -10,11 +10,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
 from deepsynth import durable
 from deepsynth.storage.failure import LocationError, StorageError, explained
 from deepsynth.storage.stores import PART_BYTES, PARTS_AT_ONCE, join, open_store
 
 POINTER = "published.json"
+
+
+class _File(BaseModel):
+    """Size and digest of a published file."""
+
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class _Pointer(BaseModel):
+    """What `published.json` says, whoever wrote it."""
+
+    generation: str = Field(pattern=r"^[0-9a-f]{16}$")
+    files: dict[str, _File]
+
+    @field_validator("files")
+    @classmethod
+    def _inside(cls, files: dict[str, _File]) -> dict[str, _File]:
+        for name in files:
+            parts = name.split("/")
+            if not name or ".." in parts or "" in parts or "\\" in name:
+                raise ValueError("a file would lie outside its folder")
+        return files
 
 
 @dataclass(frozen=True)
@@ -93,10 +118,12 @@ def read_publication(url: str) -> Publication | None:
     except FileNotFoundError:
         return None
     try:
-        told = json.loads(raw)
-        return Publication(url, told["generation"], told["files"])
-    except (ValueError, KeyError, TypeError):
-        raise StorageError(f"{POINTER} there was not written by DeepSynth.", where=url) from None
+        told = _Pointer.model_validate_json(raw)
+    except ValidationError as error:
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
+        what = f"{POINTER} there was not written by DeepSynth: {said}."
+        raise StorageError(what, where=url) from None
+    return Publication(url, told.generation, {n: f.model_dump() for n, f in told.files.items()})
 
 
 def remove(publication: Publication) -> None:

@@ -20,6 +20,7 @@ from rich.progress import (
 
 from deepsynth import durable
 from deepsynth.duration import duration
+from deepsynth.run import records
 from deepsynth.run.run import Run
 from deepsynth.terminal.console import Console
 
@@ -85,8 +86,8 @@ class RunDisplay:
                 self._show(event)
 
     def _new_events(self) -> list[dict[str, Any]]:
-        events, self._offset = read_new_lines(self._events, self._offset)
-        return events
+        lines, self._offset = read_new_lines(self._events, self._offset)
+        return records.events(lines)
 
     def _show(self, event: dict[str, Any]) -> None:
         name: str = event.get("step", "")
@@ -96,7 +97,7 @@ class RunDisplay:
                 self._tasks[name] = self._progress.add_task(title, total=None, unit="", note="")
             case "step_started":
                 self._console.print(f"{title} ...")
-            case "progress" if self._bars:
+            case "progress" if self._bars and name in self._tasks:
                 self._progress.update(
                     self._tasks[name],
                     completed=event["done"],
@@ -106,7 +107,7 @@ class RunDisplay:
                 )
             case "progress":
                 self._line(title, event)
-            case "step_done" if self._bars:
+            case "step_done" if self._bars and name in self._tasks:
                 task = self._progress.tasks[self._tasks[name]]
                 total = task.total or 1
                 self._progress.update(self._tasks[name], completed=total, total=total)
@@ -141,7 +142,7 @@ class RunDisplay:
 
 def read_new_lines(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
     """The whole JSON lines of `path` after byte `offset`, and the offset after them."""
-    if not path.exists():
+    if not path.is_file():
         return [], offset
     with path.open("rb") as stream:
         stream.seek(offset)

@@ -29,6 +29,7 @@ _COLOURS = {
     "stopped": "yellow",
     "interrupted": "yellow",
     "pending": "dim",
+    "broken": "red",
 }
 _BEGUN = ("running", "done", "failed")
 On = Annotated[
@@ -58,14 +59,15 @@ def status(
     console = Console()
     if run is None:
         found = [Run(path.parent) for path in sorted(runs.glob("*/plan.json"))]
+        states = {one.path: _state_of(one) for one in found}
         if as_json:
-            say(json.dumps({r.path.name: run_state(r).state for r in found}, indent=2))
+            told = {path.name: state for path, (state, _) in states.items()}
+            say(json.dumps(told, ensure_ascii=False, indent=2))
         elif not found:
             said = f"There are no runs in {runs}. Make one: deepsynth run JOB"
             console.print(said, soft_wrap=True)
-        for one in [] if as_json else found:
-            state = run_state(one).state
-            console.print(_state(state, 12) + str(one.path), soft_wrap=True)
+        for path, (state, why) in ({} if as_json else states).items():
+            console.print(_state(state, 12) + f"{path}{why}", soft_wrap=True)
         return 0
     opened = Run.open(run)
     problem: DeepSynthError | None = None
@@ -256,6 +258,16 @@ def _compared(runs: Sequence[Run]) -> Comparison | None:
         return None
     made = families.family_of(runs[0]).compare
     return made(runs) if made else None
+
+
+def _state_of(run: Run) -> tuple[str, str]:
+    """State of a run for the list of all, and why it has none: a broken one hides no other."""
+    try:
+        return run_state(run).state, ""
+    except RunError as error:
+        return "broken", f": {error.what}"
+    except OSError as error:
+        return "broken", f": it cannot be read: {error.strerror}."
 
 
 def _state(state: str, width: int = 0) -> Text:

@@ -9,8 +9,13 @@ from PIL import Image
 
 from deepsynth import durable
 from deepsynth.errors import StepFailed
-from deepsynth.families.classify.evaluate import check_same_score, confident_mistakes
+from deepsynth.families.classify.evaluate import (
+    check_same_score,
+    confident_mistakes,
+    write_confusion,
+)
 from deepsynth.families.classify.inference import load_trained, probabilities
+from deepsynth.families.classify.pictures import draw_confusion
 from deepsynth.families.classify.prepared import Split, read_labels, read_split
 from deepsynth.families.classify.trainer import balanced_weights
 from deepsynth.run.run import Run
@@ -91,3 +96,16 @@ def test_the_model_kept_is_the_one_with_the_best_macro_f1(finished: Path) -> Non
     first = next(point["update"] for point in points if point["eval_macro_f1"] == best)
     assert how["best_update"] == first
     assert how["labels"] == ["comment", "complaint", "request"]
+
+
+def test_labels_that_look_like_formulas_are_drawn_and_written_as_they_are(tmp_path: Path) -> None:
+    labels = ["$\\alpha", "$x^$", "=1+1"]
+    matrix = np.eye(3, dtype=int)
+    draw_confusion(tmp_path / "picture.png", matrix, labels)
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert min(picture.size) > 300
+    write_confusion(tmp_path / "matrix.csv", matrix, labels)
+    with (tmp_path / "matrix.csv").open(newline="") as stream:
+        head, *rows = csv.reader(stream)
+    assert head[1:] == ["$\\alpha", "$x^$", "'=1+1"]
+    assert rows[2] == ["'=1+1", "0", "0", "1"]

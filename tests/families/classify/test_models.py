@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from transformers import BertConfig, DistilBertConfig, RobertaConfig
 
 from deepsynth.errors import ModelError
+from deepsynth.families.classify.inference import SETTINGS, load_trained
 from deepsynth.families.classify.job import ClassifyJob
 from deepsynth.families.classify.models import (
     build_model,
@@ -111,3 +113,27 @@ def test_a_text_is_never_longer_than_the_model_allows(config: object, longest: i
     assert usable_length(config, Tokenizer(), 4096) == longest
     Tokenizer.model_max_length = 100
     assert usable_length(config, Tokenizer(), 4096) == 100
+
+
+def test_code_of_a_repository_is_neither_run_nor_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, ran = tmp_path / "model", tmp_path / "ran"
+    folder.mkdir()
+    (folder / "own.py").write_text(
+        f"open({str(ran)!r}, 'w')\nfrom transformers import PretrainedConfig as Own\n"
+    )
+    names = {"AutoConfig": "own.Own", "AutoTokenizer": ["own.Own", None]}
+    (folder / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": names}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"auto_map": names}))
+    (folder / SETTINGS).write_text('{"max_length": 8}')
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    asked = job(model=str(folder))
+    for load in (
+        lambda: load_config(asked, str(folder), None, ["a", "b"]),
+        lambda: load_tokenizer(asked, str(folder), []),
+        lambda: load_trained(folder),
+    ):
+        with pytest.raises(ModelError):
+            load()
+    assert not ran.exists()

@@ -15,7 +15,7 @@ config.json, model.safetensors    the encoder     sentence_bert_config.json   to
 from __future__ import annotations
 
 import inspect
-import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -25,11 +25,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from deepsynth import durable
+from deepsynth.hub.account import client_token
 
 MODULES = "modules.json"
 _KIND = "sentence_transformers.models."
 _POOLING, _NORMALIZE, _DENSE = "1_Pooling", "2_Normalize", "3_Dense"
 _HEAD = "model.safetensors"
+_PLAIN = re.compile(r"\w[\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,12 @@ def read_pooling(model: str, revision: str | None = None) -> Pooling | None:
     modules = _read(model, MODULES, revision)
     if not isinstance(modules, list):
         return None
-    paths = {str(m["type"]).rsplit(".", 1)[-1]: str(m["path"]) for m in modules}
-    said = _read(model, f"{paths['Pooling']}/config.json", revision) if "Pooling" in paths else None
-    if not said:
+    named = [m for m in modules if isinstance(m, dict)]
+    paths = {str(m.get("type")).rsplit(".", 1)[-1]: str(m.get("path")) for m in named}
+    place = paths.get("Pooling", "")
+    # The folder stands in somebody's file: a plain name, so that nothing else is read.
+    said = _read(model, f"{place}/config.json", revision) if _PLAIN.fullmatch(place) else None
+    if not isinstance(said, dict):
         return None
     mode = said.get("pooling_mode")
     if said.get("pooling_mode_mean_tokens") or mode == "mean":
@@ -95,7 +100,12 @@ class SentenceClassifier(nn.Module):
         own = "add_pooling_layer" in inspect.signature(kind.__init__).parameters
         more = {"add_pooling_layer": False} if own else {}
         encoder = kind.from_pretrained(
-            model, config=config, revision=revision, dtype=torch.float32, **more
+            model,
+            config=config,
+            revision=revision,
+            token=client_token(),
+            dtype=torch.float32,
+            **more,
         )
         return cls(encoder, pooling)
 
@@ -112,7 +122,7 @@ class SentenceClassifier(nn.Module):
         pooling = read_pooling(str(folder))
         if pooling is None:
             raise ValueError(f"{folder / MODULES} names no pooling that is known")
-        config = AutoConfig.from_pretrained(str(folder))
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
         self = cls.from_pretrained(str(folder), config, pooling)
         head = load_file(folder / _DENSE / _HEAD)
         with torch.no_grad():
@@ -200,8 +210,9 @@ def _read(model: str, name: str, revision: str | None) -> Any:
         model,
         name,
         revision=revision,
+        token=client_token(),
         _raise_exceptions_for_gated_repo=False,
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
-    return json.loads(Path(found).read_text(encoding="utf-8")) if found else None
+    return durable.read_json(Path(found)) if found else None

@@ -6,7 +6,6 @@ Writes `metrics.json`, `evaluation/` (confusion matrix as picture and table, eve
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from deepsynth import durable
 from deepsynth.errors import StepFailed
+from deepsynth.evaluation.tables import write_table
 from deepsynth.families.classify.baselines import majority, words
 from deepsynth.families.classify.inference import load_trained, probabilities
 from deepsynth.families.classify.job import ClassifyJob
@@ -46,22 +46,19 @@ def check_same_score(trained: float, reloaded: float) -> None:
 
 def write_predictions(path: Path, split: Split, labels: list[str], scores: np.ndarray) -> None:
     """One line for each test row: place, true label, predicted label, its probability, text."""
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["place", "label", "predicted", "probability", "text"])
-        for place, truth, row, text in zip(
-            split.places, split.labels, scores, split.texts, strict=True
-        ):
-            best = int(row.argmax())
-            writer.writerow([place, labels[truth], labels[best], f"{row[best]:.4f}", text])
+    rows: list[list[str]] = []
+    for place, truth, row, text in zip(
+        split.places, split.labels, scores, split.texts, strict=True
+    ):
+        best = int(row.argmax())
+        rows.append([place, labels[truth], labels[best], f"{row[best]:.4f}", text])
+    write_table(path, ["place", "label", "predicted", "probability", "text"], rows)
 
 
 def write_confusion(path: Path, matrix: np.ndarray, labels: list[str]) -> None:
     """The confusion matrix as CSV: true label down, predicted label across, counts."""
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["true \\ predicted", *labels])
-        writer.writerows([label, *row] for label, row in zip(labels, matrix.tolist(), strict=True))
+    rows = ([label, *row] for label, row in zip(labels, matrix.tolist(), strict=True))
+    write_table(path, ["true \\ predicted", *labels], rows)
 
 
 def confused_pairs(matrix: np.ndarray, labels: list[str]) -> list[dict[str, Any]]:

@@ -86,8 +86,10 @@ def load_trained(folder: Path) -> tuple[Any, Any, dict[str, Any]]:
         if (folder / MODULES).exists():
             model = SentenceClassifier.load(folder)
         else:
-            model = AutoModelForSequenceClassification.from_pretrained(str(folder))
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+            model = AutoModelForSequenceClassification.from_pretrained(
+                str(folder), trust_remote_code=False
+            )
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(
             f"the model cannot be loaded: {str(error).splitlines()[0]}", where=folder

@@ -34,8 +34,9 @@ def draw_confusion(path: Path, matrix: np.ndarray, labels: Sequence[str]) -> Non
         rotation=45 if len(labels) > 4 else 0,
         ha="right" if len(labels) > 4 else "center",
         fontsize=font,
+        parse_math=False,  # a label may hold dollar signs
     )
-    axes.set_yticks(range(len(labels)), labels, fontsize=font)
+    axes.set_yticks(range(len(labels)), labels, fontsize=font, parse_math=False)
     axes.set_xlabel("predicted label")
     axes.set_ylabel("true label")
     if len(labels) <= _ANNOTATED:

@@ -12,7 +12,6 @@ their pixels.
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from typing import Any
 
 from deepsynth import durable
 from deepsynth.errors import DataError
+from deepsynth.evaluation.tables import write_table
 from deepsynth.families.htr import scores
 from deepsynth.families.htr.ground_truth.model import Page
 from deepsynth.families.htr.job import HtrJob
@@ -230,11 +230,10 @@ def _write_tables(folder: Path, lines: list[ScoredLine], base: list[ScoredLine])
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        if rows:
-            writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    if not rows:
+        path.write_text("")
+        return
+    write_table(path, list(rows[0]), (list(row.values()) for row in rows))
 
 
 def _keep_best_fold(run: Run, models: list[Path]) -> None:

@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 
 from deepsynth import durable, storage
-from deepsynth.run import receipts
+from deepsynth.run import receipts, records
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
 from deepsynth.runners.flyte.process import replace_curve
+from deepsynth.storage.failure import StorageError
 
 
 def published_sources(run: Run, steps: list[Step], store: str) -> dict[str, str]:
@@ -64,7 +65,9 @@ def absorb(run: Run, step: Step, index: int, location: str, since: float, *, liv
             shutil.rmtree(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         (fetched / output).replace(target)
-    receipt = durable.read_json(fetched / place.relative_to(run.path))
+    receipt = records.receipt(durable.read_json(fetched / place.relative_to(run.path)))
+    if receipt is None:
+        raise StorageError("there is no receipt that can be read.", where=location)
     if receipt["started"] < since:
         run.event("step_skipped", step=step.name, index=index)
     if receipt["started"] < since or not live:
@@ -80,14 +83,16 @@ def absorb(run: Run, step: Step, index: int, location: str, since: float, *, liv
 def _is_here(run: Run, step: Step, index: int, published: str, fetched: Path) -> bool:
     """Whether the run folder has, byte for byte, what was published."""
     place = receipts.receipt_path(run, step, index)
-    known = durable.read_json(place)
+    known = receipts.read_receipt(run, step, index)
     if known is None:
         return False
     shutil.rmtree(fetched, ignore_errors=True)
     name = place.relative_to(run.path).as_posix()
     storage.fetch(published, fetched, only=lambda found: found == name)
-    told = durable.read_json(fetched / name)
+    told = records.receipt(durable.read_json(fetched / name))
     shutil.rmtree(fetched)
+    if told is None:
+        return False
     return told["outputs"] == known["outputs"] and receipts.is_done(run, step, told["key"], index)
 
 

@@ -24,7 +24,7 @@ from pydantic import Field, StringConstraints
 from deepsynth.errors import JobError
 from deepsynth.home import config_folder, data_folder, need_confirmed, settings_files
 from deepsynth.job.settings import Section, Setting, validate
-from deepsynth.job.strict_yaml import read_yaml
+from deepsynth.job.strict_yaml import read_yaml_file
 from deepsynth.run.step import Step
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)?([KMGT]i?)?$")]
@@ -133,7 +133,7 @@ def load_settings() -> FlyteSettings:
     """
     for path in settings_files(FILE, Path.cwd()):
         need_confirmed(path)
-        values, lines = read_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+        values, lines = read_yaml_file(path)
         origins = {key: Setting(None, "file", f":{line}") for key, line in lines.items()}
         return validate(FlyteSettings, values, "Flyte", path, origins)
     return FlyteSettings.model_validate({})

@@ -7,10 +7,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from deepsynth import durable
-from deepsynth.run import receipts
+from deepsynth.run import receipts, records
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
 from deepsynth.runners.slurm.journey import Journey
@@ -53,18 +52,10 @@ def mirror(journey: Journey, snapshot: Snapshot) -> None:
 def in_our_time(snapshot: Snapshot) -> bytes:
     """The new events that are events, told by our clock where the one there is wrong."""
     skew = time.time() - snapshot.clock if snapshot.clock else 0.0
-    events = [event for event in durable.parse_lines(snapshot.events) if _is_event(event)]
+    events = records.events(durable.parse_lines(snapshot.events))
     if abs(skew) >= TOLERATED_SKEW:
         events = [event | {"time": round(event["time"] + skew, 3)} for event in events]
     return "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events).encode()
-
-
-def _is_event(event: Any) -> bool:
-    return (
-        isinstance(event, dict)
-        and isinstance(event.get("kind"), str)
-        and isinstance(event.get("time"), int | float)
-    )
 
 
 def step_log(journey: Journey, step: str, goes_on: Callable[[], bool]) -> Iterator[str]:
@@ -193,7 +184,7 @@ def _verify(journey: Journey, left_out: Sequence[str]) -> tuple[list[str], int]:
     run, wrong, count = journey.run, list[str](), 0
     for step in journey.there:
         for index in range(step.array):
-            receipt = durable.read_json(receipts.receipt_path(run, step, index))
+            receipt = receipts.read_receipt(run, step, index)
             for output, files in (receipt or {}).get("outputs", {}).items():
                 if output in left_out:
                     continue

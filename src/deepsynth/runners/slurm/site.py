@@ -29,7 +29,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from deepsynth.errors import JobError, RequestError
 from deepsynth.home import config_folder, need_confirmed, settings_files
 from deepsynth.job.settings import Section, Setting, validate
-from deepsynth.job.strict_yaml import read_yaml
+from deepsynth.job.strict_yaml import read_yaml_file
 from deepsynth.run.step import Step
 from deepsynth.runners.slurm.connection import Connection
 
@@ -219,7 +219,7 @@ def load_site(name: str, beside: Path | None = None) -> Site:
         RequestError: No file has it, what it says of it is wrong, or it was not confirmed.
     """
     for path in _files(beside):
-        values, lines = read_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+        values, lines = read_yaml_file(path)
         if name not in values:
             continue
         need_confirmed(path)
@@ -249,7 +249,7 @@ def site_names(beside: Path | None = None) -> list[str]:
     Raises:
         JobError: A file is no list of sites.
     """
-    read = (read_yaml(path.read_text(encoding="utf-8-sig"), str(path)) for path in _files(beside))
+    read = (read_yaml_file(path) for path in _files(beside))
     return list(dict.fromkeys(name for values, _ in read for name in values))
 
 

@@ -7,6 +7,7 @@ leaves when it ends.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -195,27 +196,28 @@ def take_snapshot(journey: Journey) -> Snapshot:
             where=journey.connection.name,
             hint="This often passes in minutes; what runs goes on. Ask again later.",
         )
-    try:
-        return _with_steps_here(read_sections(plan, sections), journey)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise RemoteError(
-            f"what is told there of {place} cannot be: {str(first['input'])[:200]!r}.",
-            where=f"{journey.connection.name}:{record.folder}",
-        ) from None
+    where = f"{journey.connection.name}:{record.folder}"
+    return _with_steps_here(read_sections(plan, sections, where), journey)
 
 
-def read_sections(plan: Plan, sections: Mapping[str, str]) -> Snapshot:
+def read_sections(plan: Plan, sections: Mapping[str, str], where: str = "") -> Snapshot:
     """Make a snapshot of what the site answered, section by section.
 
     Raises:
-        ValidationError: It says what cannot be.
+        RemoteError: It says what cannot be.
     """
-    answer = _read_answer(sections)
+    try:
+        answer = _read_answer(sections)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        said = str(first["input"])[:200]
+        raise RemoteError(
+            f"what is told there of {place} cannot be: {said!r}.", where=where
+        ) from None
     elements = [_element(answer, step, index) for step in plan.steps for index in range(step.array)]
     counts = Counter(submission.step for submission in answer.jobs)
-    events = sections.get("events", "").encode()
+    events = sections.get("events", "").encode(errors="replace")
     return Snapshot(elements, events[: events.rfind(b"\n") + 1], counts, clock=answer.clock)
 
 
@@ -229,13 +231,18 @@ def _read_answer(sections: Mapping[str, str]) -> Answer:
         "jobs": [{"step": step, "job": job, "array": array} for step, job, array, _ in jobs],
         "states": dict(_job_states(sections)),
         "marks": {
-            name: {"code": int(code) if code.isdigit() else code, "asked": asked, "again": again}
+            name: {"code": _whole(code), "asked": asked, "again": again}
             for name, code, asked, again, *_ in (words for words in marks if len(words) >= 6)
         },
         "receipts": set(sections.get("receipts", "").splitlines()),
-        "clock": int(clock) if clock.isdigit() else None,
+        "clock": _whole(clock) if clock else None,
     }
     return Answer.model_validate(told)
+
+
+def _whole(text: str) -> int | str:
+    """A number; what is none is left for the types to refuse."""
+    return int(text) if re.fullmatch(r"[0-9]{1,12}", text) else text
 
 
 def _element(answer: Answer, step: Step, index: int) -> Element:

@@ -1,0 +1,1 @@
+"""What comes from outside, damaged in ten thousand ways."""
