@@ -59,6 +59,9 @@ from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
 from deepsynth.training.arguments import choose_precision
 
+_KNOWN = 20_000
+"""Training texts, evenly drawn, among which the nearest is looked for."""
+
 
 @dataclass(frozen=True)
 class Wrote:
@@ -220,10 +223,16 @@ def _without_a_model(
     if known and texts:
         chosen = [texts[index] for index in judge.chosen]
         found["the first three sentences"] = [lead(text) for text in chosen]
-        if len(known) > (split == "train"):
-            itself = judge.chosen if split == "train" else [None] * len(chosen)
-            nearest = nearest_summaries(chosen, known, train.summaries(), itself)
-            found["the summary of the nearest training text"] = nearest
+        places = evenly(_KNOWN, len(known))
+        if len(places) > (split == "train"):
+            # A document is not its own nearest.
+            own = {index: place for place, index in enumerate(places)} if split == "train" else {}
+            found["the summary of the nearest training text"] = nearest_summaries(
+                chosen,
+                [known[index] for index in places],
+                [train.summaries()[index] for index in places],
+                [own.get(index) for index in judge.chosen],
+            )
     return [Answers(what, said, ours, judge.references) for what, said in found.items()]
 
 

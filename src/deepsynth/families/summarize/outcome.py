@@ -31,7 +31,7 @@ class Outcome:
         figures: Of it.
         reference: Its loss and that at the start, on which split and how many samples.
         start: Figures before the first update.
-        moved: How far each group of weights moved.
+        moved: How far each group of weights moved, as `{group, change}`.
         labels: Rows, tokens and end marks the model was given.
         trained: Identities of the rows.
         remarks: What people must be told.
@@ -41,7 +41,7 @@ class Outcome:
     figures: dict[str, float]
     reference: dict[str, Any]
     start: dict[str, float]
-    moved: dict[str, float]
+    moved: list[dict[str, Any]]
     labels: dict[str, int]
     trained: list[str]
     remarks: list[str]
@@ -120,7 +120,7 @@ def train_from_start(
             "start_loss": start["eval_loss"],
         },
         start,
-        {group: round(change, 8) for group, change in moved.items()},
+        [{"group": group, "change": round(change, 8)} for group, change in moved.items()],
         labels.as_dict(),
         sorted(trained),
         [*_no_gain(start, figures | {"eval_loss": after}), *remarks],
