@@ -60,7 +60,7 @@ def get_runner(name: str | None = None, beside: Path | None = None) -> Runner:
         f"there is no runner and no site {name}.",
         where="--on",
         hint="\n  ".join(
-            [f"Did you mean {near[0]}?"] if near else [f"Known here: {', '.join(known)}.", *advice]
+            [f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(known)}.", *advice]
         ),
     )
 

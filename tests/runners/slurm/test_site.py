@@ -88,6 +88,7 @@ def test_an_unknown_site_names_those_there(config: Path) -> None:
     with pytest.raises(RequestError, match="there is no site hpc") as caught:
         load_site("hpc")
     assert "hpc:\n      host:" in str(caught.value.hint)
+    assert str(config) in str(caught.value.hint), "it is said where sites are looked for"
     config.write_text("hpc1: {host: a}\n")
     with pytest.raises(RequestError) as caught:
         load_site("hpc")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from deepsynth.duration import duration
 from deepsynth.printing import say
 
 
@@ -78,8 +80,12 @@ def transcribe(
     """
     from deepsynth.families.htr.predict import transcribe as read
 
+    started = time.monotonic()
+
     def progress(done: int, total: int, name: str) -> None:
-        say(f"{done}/{total} {name}", file=sys.stderr, flush=True)
+        left = duration((time.monotonic() - started) / done * (total - done))
+        more = f", about {left} left" if done < total else ""
+        say(f"{done}/{total} {name}{more}", file=sys.stderr, flush=True)
 
     written = read(
         images,

@@ -38,8 +38,7 @@ def _compiled(run: Run) -> Iterator[tuple[Path, str]]:
 
 
 def _scripts(run: Run) -> Iterator[tuple[Path, str]]:
-    folder = run.path / "slurm"
-    for script in sorted([*folder.glob("*.sbatch"), *folder.glob("submit.sh")]):
+    for script in sorted([*run.path.glob("*/*.sbatch"), *run.path.glob("*/submit.sh")]):
         yield script, f"{run.path.name}/{script.name}"
 
 

@@ -256,7 +256,8 @@ def site_names(beside: Path | None = None) -> list[str]:
 def how_to_add(name: str) -> str:
     """What to write for a site called `name`, and where."""
     return (
-        f"A computing centre is written into {config_folder() / FILE}:\n"
+        f"Sites are looked for in {config_folder() / FILE}, in a {FILE} beside the job and in "
+        f"{Path.cwd() / FILE}. A computing centre is written there so:\n"
         f"    {name}:\n      host: NAME_IN_YOUR_SSH_CONFIG\n"
         "      partition: PARTITION\n      time: 8:00:00"
     )
