@@ -57,18 +57,33 @@ def test_an_override_of_a_section_replaces_it_and_is_its_origin(path: Path) -> N
     assert loaded.settings["train.epochs"].origin == "default"
 
 
-def test_paths_are_taken_from_the_folder_of_the_job(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+def test_paths_of_the_job_are_taken_from_its_folder_those_typed_from_where_one_stands(
+    path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir("/")
-    (path.parent / "here").mkdir()
-    loaded = job_of(load_job(path, ["model=here"]))
-    assert loaded.data.path == str(path.parent / "tickets.csv")
-    assert loaded.model == str(path.parent / "here")
-    assert job_of(load_job(path, ["model=./missing"])).model == str(path.parent / "missing")
-    assert job_of(load_job(path, ["model=some/name"])).model == "some/name"
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    for folder in (path.parent / "there", elsewhere / "here"):
+        folder.mkdir()
+    path.write_text(JOB.replace("scratch:tiny", "there"))
+    assert job_of(load_job(path)).data.path == str(path.parent / "tickets.csv")
+    assert job_of(load_job(path)).model == str(path.parent / "there")
+    assert job_of(load_job(path, ["model=here"])).model == str(elsewhere / "here")
+    assert job_of(load_job(path, ["model=./missing"])).model == str(elsewhere / "missing")
+    assert job_of(load_job(path, ["model=there"])).model == "there"
+    assert job_of(load_job(path, ["data={path: x.csv}"])).data.path == str(elsewhere / "x.csv")
     home = job_of(load_job(path, ["data.path=~/x.csv"])).data.path
     assert home == str(Path.home() / "x.csv")
+
+
+@pytest.mark.parametrize("named", ["runs/base", "runs/base/model", "runs/base/best_model"])
+def test_the_model_of_an_earlier_run_is_named_by_the_run_or_as_guides_do(
+    named: str, path: Path
+) -> None:
+    model = path.parent / "runs" / "base" / "model"
+    model.mkdir(parents=True)
+    (model.parent / "resolved.yaml").touch()
+    path.write_text(JOB.replace("scratch:tiny", f"./{named}"))
+    assert job_of(load_job(path)).model == str(model)
 
 
 def test_presets_fill_only_what_is_left_open(path: Path) -> None:

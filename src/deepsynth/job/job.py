@@ -29,13 +29,14 @@ from deepsynth.storage.stores import is_url
 
 @dataclass(frozen=True)
 class LocalPath:
-    """Marks a setting that is a path, taken relative to the folder of the job file, or a URL.
+    """Marks a setting that is a path or a URL.
 
+    A path of the job file is relative to its folder, one of the command line to where one stands.
     A URL is a location in object storage: `s3://BUCKET/NAME`.
 
     Args:
-        may_be_name: The value may also be the name of something on the Hub; it is then a path
-            only if that path exists, or if it starts with `.`, `/` or `~`.
+        may_be_name: The value is a model and may also be its name on the Hub; it is a path only if
+            that path exists, or if it starts with `.`, `/` or `~`. A run stands for its model.
     """
 
     may_be_name: bool = False
@@ -154,8 +155,12 @@ def read_job(
     job_type = type_of(values.get("family"), f"{path}:{line}" if line else str(path))
     _let_flags_win(values, job_type, origins)
     job = validate(job_type, values, str(values["family"]), path, origins)
-    folder = path.resolve().parent
-    placed = _with_paths(job, lambda value, mark: _place(value, folder, mark))
+
+    def place(key: KeyPath, value: str, mark: LocalPath) -> str:
+        named = (origins[k].origin for k in keys_of(job_type, key) if k in origins)
+        return _place(value, Path.cwd() if "flag" in named else path.resolve().parent, mark)
+
+    placed = _with_paths(job, place)
     name = path.parent.resolve().name or path.stem
     return ResolvedJob(placed, _settle(placed, origins), text, name)
 
@@ -258,7 +263,7 @@ def with_local_copies(job: Job) -> Job:
         LocationError: There is nothing at a location.
         StorageError: The storage failed.
     """
-    return _with_paths(job, lambda value, _: str(local_path(value)) if is_url(value) else value)
+    return _with_paths(job, lambda _, value, __: str(local_path(value)) if is_url(value) else value)
 
 
 def is_place(value: str) -> bool:
@@ -266,15 +271,17 @@ def is_place(value: str) -> bool:
     return is_url(value) or Path(value).is_absolute()
 
 
-def _with_paths(section: Any, place: Callable[[str, LocalPath], str]) -> Any:
+def _with_paths(
+    section: Any, place: Callable[[KeyPath, str, LocalPath], str], above: KeyPath = ()
+) -> Any:
     changes: dict[str, Any] = {}
     for name, info in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, BaseModel):
-            changes[name] = _with_paths(value, place)
+            changes[name] = _with_paths(value, place, (*above, name))
         mark = next((m for m in info.metadata if isinstance(m, LocalPath)), None)
         if mark and isinstance(value, str):
-            changes[name] = place(value, mark)
+            changes[name] = place((*above, name), value, mark)
     return section.model_copy(update=changes)
 
 
@@ -283,12 +290,23 @@ def _place(value: str, folder: Path, mark: LocalPath) -> str:
         return value
     try:
         place = folder / Path(value).expanduser()
-        if mark.may_be_name and not value.startswith((".", "/", "~")) and not place.exists():
-            return value
+        if mark.may_be_name:
+            place = _model_at(place)
+            if not value.startswith((".", "/", "~")) and not place.exists():
+                return value
         return str(place.resolve())
     except (OSError, ValueError, RuntimeError) as error:
         said = getattr(error, "strerror", None) or error
         raise JobError(f"this is no path: {said}.", where=value[:80]) from None
+
+
+def _model_at(place: Path) -> Path:
+    """The model of a run that is meant by a path: the run, or `best_model` as guides call it."""
+    if (place / "resolved.yaml").is_file():
+        return place / "model"
+    if place.name == "best_model" and not place.exists() and place.with_name("model").is_dir():
+        return place.with_name("model")
+    return place
 
 
 def _read_entries(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, Setting]]:

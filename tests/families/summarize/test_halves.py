@@ -44,7 +44,7 @@ def test_check_train_evaluate_and_predict_in_bfloat16(cached: bool, tmp_path: Pa
     )
     check.main(run)
     codes = {f["code"] for f in json.loads((run.path / "checks" / "findings.json").read_text())}
-    assert {"learn-overfit", "levers-exact", "adapter-reload"} <= codes
+    assert {"learn-overfit", "levers-exact", "pages-seen", "adapter-reload"} <= codes
     train.main(run)
     evaluate.main(run)
     final = run.final_metrics() or {}

@@ -8,6 +8,7 @@ import pytest
 
 from deepsynth.errors import DataError, DeepSynthError, JobError, ModelError, RequestError
 from deepsynth.families import get_family, load_job
+from deepsynth.families.summarize.continuing import adapter_of
 from deepsynth.families.summarize.export import check_same_loss, check_same_outputs
 from deepsynth.families.summarize.flags import DatasetFlags
 from deepsynth.families.summarize.job import LoraSettings
@@ -116,6 +117,7 @@ def test_a_job_that_goes_on_from_an_earlier_run_takes_its_adapter_as_it_is(tmp_p
     assert found == {"rank": 32, "router": "frozen", "dropout": 0.2}
     assert "goes on from" in (resolved.settings["lora.rank"].why or "")
     assert resolved.settings["moe.gate_dropout"].value == 0
+    assert adapter_of(str(tmp_path / "earlier" / "model")) == adapter
     for override, place in (
         ("train.preset=standard", "train.preset"),
         ("lora.rank=8", "lora.rank"),

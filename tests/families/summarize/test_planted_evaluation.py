@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from deepsynth.checks import Severity
-from deepsynth.errors import StepFailed
+from deepsynth.checks.report import read_findings
+from deepsynth.errors import DataError, StepFailed
 from deepsynth.families import get_family
-from deepsynth.families.summarize import card_of, evaluate, judge, train
+from deepsynth.families.summarize import card_of, check, evaluate, judge, train
 from deepsynth.families.summarize.job import SummarizeJob
 from deepsynth.families.summarize.metrics import score
 from deepsynth.families.summarize.prepared import exported, load_adapted, read_samples
@@ -108,18 +109,35 @@ def test_a_model_that_reads_its_pages_beats_what_does_not(run: Run) -> None:
     ]
 
 
-def test_a_model_that_sees_nothing_is_said_first(tmp_path: Path, monkeypatch: Patch) -> None:
+@pytest.fixture
+def blind(monkeypatch: Patch) -> None:
+    """The fault: the output of the vision encoder times zero, whichever way pages take."""
     from transformers.models.deepseek_ocr2 import modeling_deepseek_ocr2 as modeling
 
     sound = modeling.DeepseekOcr2Model.get_image_features
 
     @functools.wraps(sound)
-    def blind(self: Any, *args: Any, **named: Any) -> Any:
+    def faulty(self: Any, *args: Any, **named: Any) -> Any:
         found = sound(self, *args, **named)
         found.pooler_output = tuple(torch.zeros_like(one) for one in found.pooler_output)
         return found
 
-    monkeypatch.setattr(modeling.DeepseekOcr2Model, "get_image_features", blind)
+    monkeypatch.setattr(modeling.DeepseekOcr2Model, "get_image_features", faulty)
+
+
+@pytest.mark.usefixtures("blind")
+def test_pages_that_do_not_reach_the_model_are_an_error_of_the_check(tmp_path: Path) -> None:
+    cache = {"preset": "standard", "cache_dir": str(tmp_path / "cache"), "batch_size": 2}
+    run = make_run(tmp_path, rows(4), train=cache, check={"learn": True})
+    with pytest.raises(DataError):
+        check.main(run)
+    found = {f.code: f.severity for f in read_findings(run.path / "checks")}
+    assert found["pages-unseen"] is Severity.ERROR
+    assert found["levers-exact"] is Severity.INFO, "which says nothing of it"
+
+
+@pytest.mark.usefixtures("blind")
+def test_a_model_that_sees_nothing_is_said_first(tmp_path: Path) -> None:
     final, lines = evaluated(trained(tmp_path, rows(8), 3))
     assert codes(final)["pages-ignored"] == "error"
     assert codes(final)["outputs-alike"] == "error"
@@ -128,6 +146,7 @@ def test_a_model_that_sees_nothing_is_said_first(tmp_path: Path, monkeypatch: Pa
     assert report.index("does not look at the pages") < report.index("ROUGE-L")
 
 
+@pytest.mark.thorough
 def test_one_summary_under_nearly_all_documents_is_beaten_by_saying_it(
     run: Run, monkeypatch: Patch
 ) -> None:

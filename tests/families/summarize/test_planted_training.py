@@ -55,7 +55,15 @@ def one_further(batch: dict[str, Any], end: int) -> Any:
     return labels.where((labels == IGNORED) | (moved == IGNORED), moved)
 
 
-@pytest.mark.parametrize("fault", [prompt_in_the_loss, a_row_ignored, no_end, one_further])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        no_end,
+        one_further,
+        pytest.param(prompt_in_the_loss, marks=pytest.mark.thorough),
+        pytest.param(a_row_ignored, marks=pytest.mark.thorough),
+    ],
+)
 def test_labels_that_are_not_the_summary_are_refused(
     fault: Any, tiny: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:
@@ -103,6 +111,7 @@ def test_second_matrices_that_are_frozen_are_refused(
         create_trainer(settings(tiny, tmp_path)).train(rows(2))
 
 
+@pytest.mark.thorough
 def test_an_optimiser_that_holds_copies_is_refused(
     tiny: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:
@@ -158,8 +167,9 @@ def test_rows_that_are_dropped_are_missed(tiny: Path, tmp_path: Path, monkeypatc
 def test_a_training_that_makes_the_model_worse_says_so(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = create_trainer(settings(tiny, tmp_path / "one")).train(rows(2), rows(2))
-    second = settings(first.model, tmp_path / "two", learning_rate=1.0)
+    short = {"epochs": 3.0, "evaluations": 1}
+    first = create_trainer(settings(tiny, tmp_path / "one", **short)).train(rows(2), rows(2))
+    second = settings(first.model, tmp_path / "two", learning_rate=1.0, **short)
     capsys.readouterr()
     create_trainer(second).train(rows(2), rows(2))
     assert "made the model worse: loss" in capsys.readouterr().out
@@ -195,6 +205,7 @@ def test_a_checkpoint_that_is_not_the_best_is_refused(fault: str) -> None:
         require_best(history, chosen, "eval_loss", greater=False)
 
 
+@pytest.mark.thorough
 def test_the_trainer_is_held_to_its_curve(tiny: Path, tmp_path: Path, monkeypatch: Patch) -> None:
     sound = Trainer.train
 

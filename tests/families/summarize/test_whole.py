@@ -82,7 +82,7 @@ def test_checks_and_report_say_what_was_looked_at(done: Run) -> None:
     found = json.loads((done.path / "checks" / "findings.json").read_text())
     codes = {finding["code"] for finding in found}
     assert {"page-geometry", "mask", "ledger", "trainable", "memory"} <= codes
-    assert {"learn-overfit", "levers-exact", "adapter-reload"} <= codes
+    assert {"learn-overfit", "levers-exact", "pages-seen", "adapter-reload"} <= codes
     assert not [finding for finding in found if finding["severity"] == "error"]
     assert "Decoded back" in (done.path / "checks" / "preview.html").read_text(encoding="utf-8")
     report = (done.path / "report.html").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ _FREE = ("dropout", "vision")
 def adapter_of(model: str) -> Path | None:
     """The adapter in the folder of an earlier run, or in a folder that is one."""
     folder = Path(model)
-    for place in (folder / "model" / "adapter", folder / "model", folder):
+    for place in (folder / "model" / "adapter", folder / "adapter", folder / "model", folder):
         if (place / "adapter_config.json").is_file():
             return place
     return None

@@ -1,7 +1,8 @@
 """The learn gate for LoRA on a vision-language model, on the job's own model and a real batch.
 
-Beside overfitting one batch it proves that the fast paths give the plain path's loss, and that
-the adapter comes back from disk as it was: both fail silently when they fail.
+Beside overfitting one batch it proves that the fast paths give the plain path's loss, that what is
+on a page reaches the model, and that the adapter comes back from disk as it was: all of these fail
+silently when they fail.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from deepsynth.families.summarize.job import SummarizeJob, TrainerConfig
 from deepsynth.families.summarize.lora import BASE_FILE, load_adapter
 from deepsynth.families.summarize.model import autocast, load_model
 from deepsynth.families.summarize.recommend import expected_updates
-from deepsynth.families.summarize.samples import PageSamples
+from deepsynth.families.summarize.samples import PageSamples, Sample
 from deepsynth.families.summarize.session import Session, open_session
 from deepsynth.run.run import Run
 
@@ -28,6 +29,8 @@ _GATE_UPDATES = 80
 _GATE_RATE = {"scratch": 1e-2, "lora": 1e-3, "full": 1e-4}
 _EXACT = {"no": 1e-4, "bf16": 0.02, "fp16": 0.02}
 """Relative difference of two ways to the same loss that rounding explains."""
+_UNSEEN = 1e-7
+"""Relative difference of two losses below which the pages made none."""
 
 
 def check_learns(
@@ -68,6 +71,7 @@ def check_learns(
         learner, batch, learning_rate=_GATE_RATE[kind], updates=_GATE_UPDATES
     )
     findings += check_learning(result)
+    findings += _check_pages_seen(session, few, batch, count, device)
     del learner
     if session.is_lora:
         findings.append(_check_reload(session, batch))
@@ -147,6 +151,46 @@ def _check_levers(
             "train",
             f"Pages as {session.collator.pages}, logits on the summary only: loss {fast:.5f}, "
             f"the plain way {slow:.5f}.",
+        )
+    ]
+
+
+def _check_pages_seen(
+    session: Session, samples: PageSamples, batch: dict[str, Any], count: int, device: str
+) -> list[Finding]:
+    """The loss with the pages of another document: a model that reads them has another one."""
+    import torch
+
+    pages = [sample.pages for sample in (samples[index] for index in range(len(samples)))]
+    swapped = [
+        Sample(index, pages[(index + 1) % len(pages)], samples.summaries()[index])
+        for index in range(count)
+    ]
+    if all(sample.pages == pages[sample.index] for sample in swapped):
+        return []
+    wrong = {name: value.to(device) for name, value in session.collator(swapped).items()}
+    session.model.eval()
+    with torch.no_grad(), autocast(session.precision):
+        own, other = (
+            float(batch_loss(session.model, b, session.processor)) for b in (batch, wrong)
+        )
+    if abs(other - own) <= _UNSEEN * abs(own):
+        return [
+            Finding(
+                Severity.ERROR,
+                "pages-unseen",
+                "model",
+                f"With the pages of other documents the loss is the same, {own:.6f}: what is on a "
+                "page does not reach the model.",
+                "Take another model, or set train.cache_features and train.uint8_pages to false.",
+            )
+        ]
+    return [
+        Finding(
+            Severity.INFO,
+            "pages-seen",
+            "model",
+            f"The model sees its pages: loss {own:.5f}, and {other:.5f} with those of others.",
         )
     ]
 

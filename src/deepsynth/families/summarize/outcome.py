@@ -129,13 +129,15 @@ def train_from_start(
 
 def _no_gain(start: dict[str, float], figures: dict[str, float]) -> list[str]:
     """The remark on a training whose best checkpoint is no better than the model at its start."""
-    key, name = ("eval_rougeL", "ROUGE-L") if "eval_rougeL" in start else ("eval_loss", "loss")
-    before, after = start[key], figures[key]
-    gained = after > before if key == "eval_rougeL" else after < before
-    if gained:
-        return []
-    verb = "learned nothing" if after == before else "made the model worse"
-    return [f"The training {verb}: {name} {after:.3f} at its best, {before:.3f} at its start."]
+    loss = f"loss {figures['eval_loss']:.3f}, {start['eval_loss']:.3f} at its start"
+    if "eval_rougeL" not in start:
+        worse, same = figures["eval_loss"] > start["eval_loss"], "learned nothing"
+        gained, said = figures["eval_loss"] < start["eval_loss"], loss
+    else:
+        before, after = start["eval_rougeL"], figures["eval_rougeL"]
+        gained, worse, same = after > before, after < before, "made summaries no better"
+        said = f"ROUGE-L {after:.3f} at its best, {before:.3f} at its start; {loss}"
+    return [] if gained else [f"The training {'made the model worse' if worse else same}: {said}."]
 
 
 def _training(session: Session) -> dict[str, Any]:

@@ -218,7 +218,7 @@ def base_of(
             base = (place / base).resolve()
         return str(base), place
     folder = Path(name)
-    for place in (folder / "model" / "merged", folder / "model"):
+    for place in (folder / "model" / "merged", folder / "merged", folder / "model"):
         if (place / "config.json").is_file():
             return str(place), None
     return name, None
