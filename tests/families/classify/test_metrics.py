@@ -7,7 +7,7 @@ from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_su
 from sklearn.svm import LinearSVC
 
 from deepsynth.families.classify.baselines import majority, words
-from deepsynth.families.classify.metrics import confusion, doubt, figures, is_gain, scores
+from deepsynth.families.classify.metrics import confusion, difference, doubt, figures, scores
 from deepsynth.families.classify.prepared import Split
 from tests.support.tickets import tickets
 
@@ -95,8 +95,8 @@ def test_an_interval_without_width_is_none() -> None:
     beaten = {"majority": ("always 'a'", [0] * 4), "tfidf": ("words", [0, 0, 1, 1])}
     told = figures([0, 0, 1, 1], [0, 0, 1, 1], LABELS[:2], beaten, samples=100, seed=1)
     told["model"] = {"fresh_weights": True}
-    assert is_gain(told["baselines"]["majority"])
-    assert "the same answers" in (doubt(told) or "")
+    assert difference(told["baselines"]["majority"]).is_gain
+    assert "+0.000" in (doubt(told) or "")
 
 
 def test_the_true_label_is_the_row() -> None:

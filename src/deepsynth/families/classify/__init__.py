@@ -52,6 +52,8 @@ def _headline(final: dict[str, Any]) -> list[str]:
     model = final["model"]
     if model["fresh_weights"]:
         lines.append("The model started from fresh weights; a pretrained one usually does better.")
+    elif model["method"] == "tfidf":
+        lines.append("The model: a linear one on the TF-IDF of words.")
     elif model["method"] == "probe":
         lines.append(f"The model: the encoder as it came, with a linear head; {model['why']}.")
     else:
@@ -91,17 +93,33 @@ labels = model[0].auto_model.config.id2label
 scores = torch.softmax(model.encode("...", convert_to_tensor=True), dim=-1)
 print(labels[int(scores.argmax())], float(scores.max()))"""
 
+_LOADING_TFIDF = """import json
+from pathlib import Path
+
+from deepsynth.families.classify.tfidf import TfidfClassifier
+from huggingface_hub import snapshot_download
+
+folder = Path(snapshot_download("{repo}"))
+labels = json.loads((folder / "deepsynth.json").read_text())["labels"]
+scores = TfidfClassifier.load(folder).probabilities(["..."])[0]
+print(labels[scores.argmax()], scores.max())"""
+
 
 def _card(run: Run) -> ModelCard:
     from deepsynth.hub.model_card import ModelCard
 
-    encoder = (run.path / "model" / "modules.json").exists()
-    how = durable.read_json(run.path / "model" / "deepsynth.json")
+    folder = run.path / "model"
+    how = durable.read_json(folder / "deepsynth.json")
+    library, loading = "transformers", _LOADING.format(max_length=how["max_length"])
+    if (folder / "modules.json").exists():
+        library, loading = "sentence-transformers", _LOADING_ENCODER
+    elif how.get("method") == "tfidf":
+        library, loading = "deepsynth", _LOADING_TFIDF
     return ModelCard(
         task="text-classification",
-        library="sentence-transformers" if encoder else "transformers",
+        library=library,
         purpose="puts a short text into one of the classes it was trained on",
-        loading=_LOADING_ENCODER if encoder else _LOADING.format(max_length=how["max_length"]),
+        loading=loading,
     )
 
 

@@ -205,6 +205,9 @@ def check_training(
     run: Run, job: ClassifyJob, splits: dict[str, Split], labels: list[str]
 ) -> list[Finding]:
     """The method and the tokens; of a fine-tuning also ledger, budget and the learn gate."""
+    if job.is_tfidf:
+        what = "A linear model on the TF-IDF of words, fitted exactly; no encoder, no passes."
+        return [Finding(Severity.INFO, "method", "model", what)]
     name = model_path(run, "check")
     tokenizer = load_tokenizer(job, name, splits["train"].texts)
     config = load_config(job, name, tokenizer, labels)

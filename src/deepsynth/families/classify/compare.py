@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deepsynth.families.classify.job import ClassifyJob
-from deepsynth.families.classify.metrics import compare_answers, difference_text
+from deepsynth.families.classify.metrics import compare_answers, difference
 from deepsynth.families.family import Comparison
 from deepsynth.run.run import Run
 
@@ -57,9 +57,8 @@ def _difference(first: Run, other: Run) -> str:
     )
     ends = found["difference_interval"]
     shown = found["difference"] != 0 and (ends is None or ends[0] > 0 or ends[1] < 0)
-    return (
-        f"macro-F1 of {other.path.name} against {first.path.name}: {difference_text(found)}; "
-        + ("the difference is shown." if shown else "no difference is shown.")
+    return f"macro-F1 of {other.path.name} against {first.path.name}: {difference(found)}; " + (
+        "the difference is shown." if shown else "no difference is shown."
     )
 
 

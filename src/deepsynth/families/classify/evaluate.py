@@ -25,6 +25,8 @@ from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
 
 TOLERANCE = 1e-6
+WORDS = 12
+"""Words shown of a model on TF-IDF that speak for a label."""
 PAIRS = 15
 """Pairs of labels shown as the most confused."""
 
@@ -138,6 +140,8 @@ def main(run: Run) -> None:
     write_predictions(folder / "predictions.csv", test, labels, scores)
     mistakes = confident_mistakes(test, labels, scores, job.evaluation.mistakes)
     durable.write_json(folder / "mistakes.json", mistakes)
+    if tokenizer is None:
+        durable.write_json(folder / "words.json", model.words(labels, WORDS))
     durable.write_json(run.path / "metrics.json", final)
     write_report(run, final, mistakes)
 

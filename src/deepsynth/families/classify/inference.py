@@ -33,6 +33,8 @@ def probabilities(
     """
     import torch
 
+    if tokenizer is None:
+        return model.probabilities(texts)
     model.eval()
     scores = np.zeros((len(texts), model.config.num_labels))
     done = 0
@@ -64,6 +66,8 @@ def batches(
 def load_trained(folder: Path) -> tuple[Any, Any, dict[str, Any]]:
     """Model, tokenizer and settings of a `model/` folder, on the GPU when there is one.
 
+    A model on TF-IDF has no tokenizer: None.
+
     Raises:
         ModelError: The folder is not a trained classifier, or was cut short.
     """
@@ -72,6 +76,7 @@ def load_trained(folder: Path) -> tuple[Any, Any, dict[str, Any]]:
     from transformers.utils.logging import disable_progress_bar
 
     from deepsynth.families.classify.encoder import MODULES, SentenceClassifier
+    from deepsynth.families.classify.tfidf import FEATURES, TfidfClassifier
 
     disable_progress_bar()
     settings = durable.read_json(folder / SETTINGS)
@@ -83,6 +88,8 @@ def load_trained(folder: Path) -> tuple[Any, Any, dict[str, Any]]:
         )
     try:
         model: Any
+        if (folder / FEATURES).exists():
+            return TfidfClassifier.load(folder), None, settings
         if (folder / MODULES).exists():
             model = SentenceClassifier.load(folder)
         else:

@@ -168,7 +168,8 @@ class ClassifyJob(Job):
     data: Data
     model: Annotated[str, LocalPath(may_be_name=True)] = Field(
         description="Any Hub name or folder AutoModelForSequenceClassification can load, or "
-        "scratch:tiny / scratch:small for a small model with fresh weights (no download).",
+        "scratch:tiny / scratch:small for a small model with fresh weights, or tfidf for a linear "
+        "model on words (both without a download).",
         min_length=1,
     )
     revision: str | None = Field(default=None, description="Branch, tag or commit of a Hub model.")
@@ -180,6 +181,11 @@ class ClassifyJob(Job):
         default="auto",
         description="GPUs a computing centre is asked for; auto: one, where the site offers any.",
     )
+
+    @property
+    def is_tfidf(self) -> bool:
+        """Whether the model is a linear one on words."""
+        return self.model == "tfidf"
 
     @property
     def is_scratch(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from deepsynth.evaluation.comparison import Difference
 from deepsynth.evaluation.intervals import stratified_intervals
 
 _WIDTH = 1e-9
@@ -110,16 +111,16 @@ def doubt(final: dict[str, Any]) -> str | None:
         The baselines it does not beat beyond the interval of the paired difference, and what to
         do; None where it beats all of them.
     """
-    kept = final["model"].get("method") == "probe"
+    own = final["model"].get("method")
     level = {
         name: said
         for name, said in final["baselines"].items()
-        if not (kept and name == "probe") and not is_gain(said)
+        if name != own and not difference(said).is_gain
     }
     if not level:
         return None
     told = "; ".join(
-        f"{said['what']} (macro-F1 {said['macro_f1']:.3f}, {difference_text(said)})"
+        f"{said['what']} (macro-F1 {said['macro_f1']:.3f}, {difference(said)})"
         for said in level.values()
     )
     if final["model"]["fresh_weights"]:
@@ -131,18 +132,10 @@ def doubt(final: dict[str, Any]) -> str | None:
     return f"Not shown to be better than {told}. {advice}"
 
 
-def is_gain(said: Mapping[str, Any]) -> bool:
-    """Whether a paired difference is above zero beyond its interval, where it has one."""
-    ends = said["difference_interval"]
-    return (said["difference"] if ends is None else ends[0]) > 0
-
-
-def difference_text(said: dict[str, Any]) -> str:
-    """A paired difference for people."""
-    ends = said["difference_interval"]
-    if ends is None:
-        return "the same answers" if said["difference"] == 0 else f"{said['difference']:+.3f}"
-    return f"difference {said['difference']:+.3f}, 95 % interval {ends[0]:+.3f} to {ends[1]:+.3f}"
+def difference(said: Mapping[str, Any]) -> Difference:
+    """The paired difference from a baseline, as `figures` keeps it."""
+    low, high = said["difference_interval"] or (None, None)
+    return Difference(said["difference"], low, high)
 
 
 def _interval(ends: np.ndarray) -> list[float] | None:

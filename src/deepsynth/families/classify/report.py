@@ -30,6 +30,7 @@ def write_report(run: Run, final: dict[str, Any], mistakes: list[dict[str, Any]]
         confusion=page.data_url(run.path / "evaluation" / "confusion_matrix.png")
         if len(final["classes"]) <= MOST_LABELS
         else None,
+        words=durable.read_json(run.path / "evaluation" / "words.json"),
         curve=draw_curve(
             [Series("training loss", loss), Series("validation macro-F1", score, share=True)],
             x="updates",

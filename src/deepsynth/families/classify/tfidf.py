@@ -5,15 +5,24 @@ Source: Salton and Buckley (1988), with smoothed idf and sublinear counts.
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 
+from deepsynth import durable
+from deepsynth.families.classify.linear import Linear
+
+FEATURES = "tfidf.json"
+"""In the folder of such a model: its features and their weights."""
+_WEIGHTS = "model.safetensors"
 MOST_FEATURES = 50_000
 _WORD = re.compile(r"\w+")
 _PIECES = (3, 4)
@@ -79,3 +88,48 @@ class Tfidf:
                 size=(len(texts), len(self.index)),
                 check_invariants=True,
             )
+
+
+class TfidfClassifier:
+    """The features and a linear layer on them: a whole model, kept as two files.
+
+    Args:
+        weigh: The features.
+        linear: The layer.
+    """
+
+    def __init__(self, weigh: Tfidf, linear: Linear) -> None:
+        self.weigh = weigh
+        self.linear = linear
+
+    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        """Probability of each label: float64 of shape (texts, labels)."""
+        logits = self.linear.logits(self.weigh(texts)).double()
+        return torch.softmax(logits, dim=-1).numpy()
+
+    def words(self, labels: Sequence[str], most: int) -> dict[str, list[str]]:
+        """The words and pairs of words that speak most for each label, the strongest first."""
+        whole = [(name, column) for name, column in self.weigh.index.items() if name[0] != "#"]
+        columns = torch.tensor([column for _, column in whole])
+        found: dict[str, list[str]] = {}
+        for label, row in zip(labels, self.linear.weight[:, columns], strict=True):
+            best = torch.topk(row, min(most, len(whole)))
+            strong = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+            found[label] = [whole[at][0] for value, at in strong if value > 0]
+        return found
+
+    def save(self, folder: Path) -> None:
+        """Write both files."""
+        said = {"features": list(self.weigh.index), "idf": self.weigh.idf.tolist()}
+        durable.write_json(folder / FEATURES, said)
+        weights = {"weight": self.linear.weight, "bias": self.linear.bias}
+        save_file({name: w.contiguous() for name, w in weights.items()}, folder / _WEIGHTS)
+
+    @classmethod
+    def load(cls, folder: Path) -> TfidfClassifier:
+        """What `save` wrote."""
+        said = json.loads((folder / FEATURES).read_text(encoding="utf-8"))
+        index = {name: column for column, name in enumerate(said["features"])}
+        weights = load_file(folder / _WEIGHTS)
+        linear = Linear(weights["weight"], weights["bias"], 0.0)
+        return cls(Tfidf(index, np.array(said["idf"])), linear)

@@ -38,6 +38,7 @@ from deepsynth.families.classify.prepared import (
     read_split,
 )
 from deepsynth.families.classify.probe import Probe, embed, features, fit_probe, set_head
+from deepsynth.families.classify.train_tfidf import train_tfidf
 from deepsynth.families.classify.trainer import balanced_weights, classifier_trainer
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
@@ -167,9 +168,13 @@ def main(run: Run) -> None:
     # The run shows its own progress; the library's bars and advice would fill the log.
     disable_progress_bar()
     set_verbosity_error()
+    job = run.job(ClassifyJob)
+    if job.is_tfidf:
+        train_tfidf(run, job)
+        return
     tell_device(run, gpu=torch.cuda.is_available())
     session = open_session(run)
-    job, model, splits = session.job, session.model, session.splits
+    model, splits = session.model, session.splits
     method = choose_method(job, model, len(splits["train"]))
     folder = run.path / "training"
     folder.mkdir(exist_ok=True)
