@@ -1,12 +1,16 @@
-"""A tiny sentence encoder with random weights: everything of a real one but what it knows."""
+"""A tiny sentence encoder with random weights, and a classify job done without processes."""
 
 from __future__ import annotations
 
 import json
+import signal
+from importlib import import_module
 from pathlib import Path
 
 import torch
 
+from deepsynth import families
+from deepsynth.run.run import Run
 from tests.support.tickets import tickets
 
 
@@ -45,3 +49,15 @@ def write_encoder(folder: Path, *, mode: str = "mean", sentence: bool = True) ->
 
 
 _MODES = ("cls_token", "mean_tokens", "max_tokens")
+
+
+def run_here(job: Path, folder: Path) -> Path:
+    """All steps of a classify job in this process, which has imported what they need."""
+    resolved = families.load(job)
+    run = Run.create(folder, resolved, families.get_family("classify").plan(resolved))
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for step in run.plan.steps:
+        import_module(step.argv[2]).main(run)
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+    return folder

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from deepsynth import durable
 from deepsynth.errors import ModelError, Stopped
+from deepsynth.families import get_family
 from deepsynth.families.classify import train
 from deepsynth.families.classify.encoder import Pooling, SentenceClassifier, read_pooling
 from deepsynth.families.classify.inference import load_trained, probabilities
@@ -24,7 +25,7 @@ from deepsynth.families.classify.prepared import read_split
 from deepsynth.families.classify.probe import embed, features, head_of
 from deepsynth.run.run import Run
 from tests.conftest import Answer
-from tests.support.encoders import write_encoder
+from tests.support.encoders import run_here, write_encoder
 from tests.support.tickets import tickets, write_job
 
 TEXTS = [text for text, _ in tickets()]
@@ -142,13 +143,10 @@ def test_fresh_weights_have_nothing_to_probe() -> None:
 @pytest.fixture(scope="module")
 def probed(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A whole run on the tiny encoder, and its job."""
-    from deepsynth.cli import run_command
-
     folder = tmp_path_factory.mktemp("probed")
     changes = {"model": str(encoder), "train": {"epochs": 1, "batch_size": 8}}
     job = write_job(folder, changes)
-    assert run_command(["run", str(job), "--runs", str(folder), "--name", "run", "--quiet"]) == 0
-    return folder / "run", job
+    return run_here(job, folder / "run"), job
 
 
 def test_the_probe_is_kept_as_a_folder_of_sentence_transformers(
@@ -185,7 +183,9 @@ def test_a_model_of_ours_can_be_trained_on(probed: tuple[Path, Path]) -> None:
     assert model.classifier.out_features == 5
 
 
-def test_sentence_transformers_gives_the_same_answers(probed: tuple[Path, Path]) -> None:
+def test_sentence_transformers_and_the_snippet_of_the_card_give_the_same_answers(
+    probed: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     sentence_transformers = pytest.importorskip("sentence_transformers")
     model, tokenizer, how = load_trained(probed[0] / "model")
     texts = [*TEXTS[:3], " ".join(TEXTS * 60)]
@@ -193,6 +193,14 @@ def test_sentence_transformers_gives_the_same_answers(probed: tuple[Path, Path])
     theirs = sentence_transformers.SentenceTransformer(str(probed[0] / "model"), device="cpu")
     scores = torch.softmax(theirs.encode(texts, convert_to_tensor=True), dim=-1)
     np.testing.assert_allclose(scores.numpy(), own, atol=1e-5)
+    card = get_family("classify").card
+    assert card
+    snippet = card(Run(probed[0])).loading.format(repo=probed[0] / "model", base="")
+    capsys.readouterr()
+    exec(snippet.replace('"..."', repr(texts[3])))
+    label, score = capsys.readouterr().out.split()
+    assert label == how["labels"][own[3].argmax()]
+    assert float(score) == pytest.approx(own[3].max(), abs=1e-5)
 
 
 @pytest.mark.parametrize(("reached", "kept"), [(0.2, "probe"), (1.1, "finetune")])

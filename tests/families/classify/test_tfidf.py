@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from deepsynth import durable
-from deepsynth.cli import run_command
 from deepsynth.families import get_family
 from deepsynth.families.classify.inference import load_trained, probabilities
 from deepsynth.families.classify.prepared import read_split
 from deepsynth.families.classify.tfidf import Tfidf, features_of
 from deepsynth.run.run import Run
+from tests.support.encoders import run_here
 from tests.support.tickets import tickets, write_job
 
 
@@ -24,8 +24,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole run."""
     folder = tmp_path_factory.mktemp("tfidf")
     job = write_job(folder, {"model": "tfidf"})
-    assert run_command(["run", str(job), "--runs", str(folder), "--name", "run", "--quiet"]) == 0
-    return folder / "run"
+    return run_here(job, folder / "run")
 
 
 def test_words_pairs_and_pieces_are_features() -> None:
