@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from deepsynth import durable
+from deepsynth.errors import ModelError
 from deepsynth.families import get_family
 from deepsynth.families.classify.inference import load_trained, probabilities
 from deepsynth.families.classify.prepared import read_split
@@ -66,6 +68,17 @@ def test_it_is_used_and_explained(run: Path, command: Any) -> None:
     card = get_family("classify").card
     assert card
     assert "TfidfClassifier" in card(Run(run)).loading
+
+
+def test_files_that_do_not_belong_together_are_refused(run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(run / "model", tmp_path / "model")
+    said = durable.read_json(folder / "tfidf.json")
+    durable.write_json(folder / "tfidf.json", said | {"features": said["features"][1:]})
+    with pytest.raises(ModelError, match=r"tfidf\.json"):
+        load_trained(folder)
+    (folder / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_trained(folder)
 
 
 def test_the_snippet_of_its_card_gives_the_label(

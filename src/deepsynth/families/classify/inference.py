@@ -72,6 +72,7 @@ def load_trained(folder: Path) -> tuple[Any, Any, dict[str, Any]]:
         ModelError: The folder is not a trained classifier, or was cut short.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
@@ -97,7 +98,7 @@ def load_trained(folder: Path) -> tuple[Any, Any, dict[str, Any]]:
                 str(folder), trust_remote_code=False
             )
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(
             f"the model cannot be loaded: {str(error).splitlines()[0]}", where=folder
         ) from error

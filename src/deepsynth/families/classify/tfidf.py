@@ -5,13 +5,13 @@ Source: Salton and Buckley (1988), with smoothed idf and sublinear counts.
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -127,9 +127,25 @@ class TfidfClassifier:
 
     @classmethod
     def load(cls, folder: Path) -> TfidfClassifier:
-        """What `save` wrote."""
-        said = json.loads((folder / FEATURES).read_text(encoding="utf-8"))
-        index = {name: column for column, name in enumerate(said["features"])}
+        """What `save` wrote.
+
+        Raises:
+            ValueError: The two files do not belong together, or are something else.
+            OSError: One is missing.
+        """
+        said = durable.read_json(folder / FEATURES)
         weights = load_file(folder / _WEIGHTS)
-        linear = Linear(weights["weight"], weights["bias"], 0.0)
-        return cls(Tfidf(index, np.array(said["idf"])), linear)
+        said = said if isinstance(said, dict) else {}
+        names, idf = said.get("features"), said.get("idf")
+        shape = tuple(weights["weight"].shape) if weights.keys() == {"weight", "bias"} else ()
+        if not (
+            isinstance(names, list)
+            and isinstance(idf, list)
+            and all(isinstance(name, str) for name in names)
+            and all(isinstance(value, float) for value in idf)
+            and len(set(names)) == len(names) == len(idf)
+            and shape == (len(weights["bias"]), len(names))
+        ):
+            raise ValueError(f"{FEATURES} and {_WEIGHTS} are no model on TF-IDF")
+        index = {name: column for column, name in enumerate(cast(list[str], names))}
+        return cls(Tfidf(index, np.array(idf)), Linear(weights["weight"], weights["bias"], 0.0))
