@@ -129,6 +129,8 @@ def doubt(final: dict[str, Any]) -> str | None:
         advice = "Look at the labels: are they to be told from the texts at all?"
     else:
         advice = "Collect more texts, or take a larger encoder made for their language."
+        if "tfidf" in level:
+            advice += " model: tfidf is as good so far, and costs a second."
     return f"Not shown to be better than {told}. {advice}"
 
 
