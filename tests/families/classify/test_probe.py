@@ -66,15 +66,21 @@ def test_a_rare_class_weighs_more_in_the_head_too() -> None:
     assert (predict_linear(pulled, [block]) == 1).any()
 
 
-def test_the_strength_is_the_one_validation_prefers() -> None:
+@pytest.mark.parametrize(
+    ("reached", "chosen"),
+    [([0.5, 0.9, 0.9], 30.0), ([0.6, 0.5, 0.6], 30.0), ([0.9, 0.5, 0.5], 3.0)],
+)
+def test_another_strength_must_be_clearly_better_on_validation(
+    reached: list[float], chosen: float
+) -> None:
     block, labels = torch.eye(4), np.array([0, 1, 0, 1])
 
     def fit(strength: float, start: Any) -> Any:
         return fit_linear([block], labels, 2, strength=strength, start=start)
 
-    scored = iter([0.5, 0.9, 0.9])
-    best, reached = choose_linear(fit, [block], lambda found: next(scored))
-    assert (best.strength, reached) == (30.0, 0.9)
+    scored = iter(reached)
+    best, found = choose_linear(fit, [block], lambda found: next(scored))
+    assert (best.strength, found) == (chosen, dict(zip((3, 30, 300), reached, strict=True))[chosen])
 
 
 def test_a_sentence_encoder_is_pooled_as_it_was_made_to_be(encoder: Path, tmp_path: Path) -> None:

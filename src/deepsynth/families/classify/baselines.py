@@ -10,7 +10,6 @@ from deepsynth.families.classify.prepared import Split
 
 MOST_TEXTS = 20_000
 """Training texts of the linear model on words, drawn evenly from more."""
-_STRENGTH = 30.0
 
 
 def majority(train: Split, labels: Sequence[str], test: Split) -> tuple[str, list[int]]:
@@ -21,7 +20,7 @@ def majority(train: Split, labels: Sequence[str], test: Split) -> tuple[str, lis
 
 def words(train: Split, labels: Sequence[str], test: Split, seed: int) -> tuple[str, list[int]]:
     """TF-IDF of words and pieces of words with a linear model: what it is, and its answers."""
-    from deepsynth.families.classify.linear import fit_linear, predict_linear
+    from deepsynth.families.classify.linear import USUAL, fit_linear, predict_linear
     from deepsynth.families.classify.tfidf import Tfidf
 
     rows = np.arange(len(train))
@@ -30,7 +29,7 @@ def words(train: Split, labels: Sequence[str], test: Split, seed: int) -> tuple[
     texts = [train.texts[row] for row in rows]
     weigh = Tfidf.learn(texts)
     known = np.asarray(train.labels)[rows]
-    linear = fit_linear([weigh(texts)], known, len(labels), strength=_STRENGTH)
+    linear = fit_linear([weigh(texts)], known, len(labels), strength=USUAL)
     what = "a linear model on the TF-IDF of words"
     if len(rows) < len(train):
         what += f", of {len(rows):,} training texts"

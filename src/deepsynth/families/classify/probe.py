@@ -130,7 +130,7 @@ def fit_probe(
     blocks: Callable[[str], list[torch.Tensor]],
     class_weights: torch.Tensor | None,
 ) -> Probe:
-    """Fit the head on the training split, at the strength that validation prefers.
+    """Fit the head on the training split, at a strength that validation has a say in.
 
     Args:
         model: The frozen classifier; it is not changed.

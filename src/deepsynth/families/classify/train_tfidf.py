@@ -19,7 +19,7 @@ from deepsynth.training.fitting import keep_curve
 
 
 def train_tfidf(run: Run, job: ClassifyJob) -> None:
-    """Fit the linear model on words, at the strength that validation prefers."""
+    """Fit the linear model on words."""
     labels = read_labels(run)
     train, validation, test = (read_split(run, name) for name in ("train", "validation", "test"))
     weigh = Tfidf.learn(train.texts)
