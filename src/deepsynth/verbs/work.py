@@ -236,7 +236,7 @@ def work_on(run: Run, last: str | None, work: Work, beside: Path | None = None) 
         raise
     keep(run)
     _print_result(run)
-    if run.final_metrics() is not None and (family := family_of(run)).keep:
+    if run.family and run.final_metrics() and (family := family_of(run)).keep:
         for path in family.keep(run):
             say(f"Kept: {path}")
     return 0

@@ -120,7 +120,12 @@ class ShardRows:
                 self._opened[number], self.files[number], groups=[group], hint=_AGAIN
             )
             with parquet.explained(self.files[number], _AGAIN):
-                self._groups[place] = table.to_pylist()
+                rows = table.to_pylist()
+            if len(rows) != self._opened[number].metadata.row_group(group).num_rows:
+                raise DataError(
+                    "it holds other rows than it says.", where=self.files[number], hint=_AGAIN
+                )
+            self._groups[place] = rows
             if len(self._groups) > _KEPT_GROUPS:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(place)
