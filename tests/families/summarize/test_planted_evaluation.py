@@ -67,7 +67,7 @@ def trained(folder: Path, documents: list[dict[str, Any]], epochs: float) -> Run
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Eight pages known by heart."""
-    return trained(tmp_path_factory.mktemp("learned"), rows(8), 50)
+    return trained(tmp_path_factory.mktemp("learned"), rows(8), 60)
 
 
 @pytest.fixture
