@@ -210,7 +210,7 @@ def _alike(texts: list[str], split: str) -> list[Finding]:
         if distinct > _DISTINCT_SHARE * len(texts):
             return []
         what = f"{len(texts)} documents have {distinct} different summaries, like labels. A model "
-        what += "that guesses them scores well; the family classify is made for labels."
+        what += "that guesses them scores well; for labels there is a family that sorts texts."
         return [Finding(Severity.WARNING, "summary-alike", split, what)]
     every = count == len(texts)
     return [
