@@ -9,8 +9,8 @@ from deepsynth.errors import ModelError
 from deepsynth.families.classify.job import ClassifyJob
 
 ENOUGH = 50
-"""Training texts a label from which fine-tuning may pay. On BANKING77 with 5 to 32 texts a label,
-passes over all of them at rates from 2e-5 to 1e-4 left the probe ahead."""
+"""Training texts a label from which fine-tuning may pay. On BANKING77 with 36 of them, passes over
+all texts at 2e-5 and at 1e-4 left the probe ahead."""
 
 
 @dataclass(frozen=True)
