@@ -41,7 +41,7 @@ _OURS = {
         "look:logs": "Print what a step printed.",
         "look:stop": "Ask a run to save and stop; `deepsynth run --resume` goes on later.",
         "look:fetch": "Bring what a run made elsewhere into its folder here, and verify it.",
-        "look:compare": "Put the figures of several runs side by side, with the settings in which "
+        "look:compare": "Put the figures of several runs side by side, then the settings in which "
         "they differ.",
     },
     groups.PUBLISH: {

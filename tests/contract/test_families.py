@@ -235,8 +235,8 @@ def test_the_doctor_asks_every_family_for_its_environment(
 
 
 @every_family
-def test_a_model_can_be_published_with_a_card(name: str, finished: Path) -> None:
+def test_a_model_can_be_published_with_a_card(name: str, whole: Path) -> None:
     family = get_family(name)
     assert family.card
-    said = family.card(Run(finished))
+    said = family.card(Run(whole))
     compile(said.loading.format(repo="me/x", base="me/y"), "loading", "exec")
