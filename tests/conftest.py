@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,9 @@ from tests.support.shared import made_once
 
 # Started in the background of a script, the tests and what they start would not hear Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+HANDLERS = {
+    number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+}
 # Each test process keeps to one core; so does what it starts. The warm process that tests share has
 # the variables of what is forked from it.
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": OURS["OMP_WAIT_POLICY"]}
@@ -35,6 +38,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def fuzz_seconds(request: pytest.FixtureRequest) -> float:
     """As the option says."""
     return float(request.config.getoption("--fuzz-seconds"))
+
+
+@pytest.fixture(autouse=True)
+def signals() -> None:
+    """A step that ran in this process, in an earlier test or a shared fixture, kept its signals."""
+    for number, handler in HANDLERS.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -69,17 +79,14 @@ class Answer(NamedTuple):
 
 
 @pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Answer]]:
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
     """Run a command line in this process."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
 
     def call(*arguments: object) -> Answer:
         code = run_command([str(argument) for argument in arguments])
         return Answer(code, *capsys.readouterr())
 
-    yield call
-    for number, handler in kept.items():
-        signal.signal(number, handler)
+    return call
 
 
 @pytest.fixture(scope="session")

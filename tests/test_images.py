@@ -92,7 +92,7 @@ def test_a_preview_reads_no_file_and_names_what_is_no_page(tmp_path: Path) -> No
     folder = tmp_path / "pages"
     (folder / "data").mkdir(parents=True)
     manifest = {
-        "files": [{"path": "data/train.parquet", "rows": 1, "split": "train"}],
+        "files": [{"path": "data/train.parquet", "bytes": 1, "sha256": "0" * 64, "rows": 1}],
         "settings": {"pages": {"mode": "tiny"}},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))

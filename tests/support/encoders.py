@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from importlib import import_module
 from pathlib import Path
 
@@ -55,9 +54,6 @@ def run_here(job: Path, folder: Path) -> Path:
     """All steps of a classify job in this process, which has imported what they need."""
     resolved = families.load(job)
     run = Run.create(folder, resolved, families.get_family("classify").plan(resolved))
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     for step in run.plan.steps:
         import_module(step.argv[2]).main(run)
-    for number, handler in kept.items():
-        signal.signal(number, handler)
     return folder

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,16 +12,6 @@ from deepsynth.families.summarize import check, evaluate, train
 from tests.families.summarize.test_bad_input import make_run, rows
 
 
-@pytest.fixture
-def signals() -> Iterator[None]:
-    """Training takes over the signals of its process, which here is ours."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.usefixtures("signals")
 @pytest.mark.parametrize("cached", [True, False])
 def test_check_train_evaluate_and_predict_in_bfloat16(cached: bool, tmp_path: Path) -> None:
     settings = {

@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import shutil
-import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,15 +30,6 @@ from deepsynth.run.run import Run
 from tests.families.summarize.test_bad_input import make_run, rows
 
 Patch = pytest.MonkeyPatch
-
-
-@pytest.fixture(scope="module", autouse=True)
-def signals() -> Iterator[None]:
-    """Training takes over the signals of its process, which here is ours."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
 
 
 def trained(folder: Path, documents: list[dict[str, Any]], epochs: float) -> Run:

@@ -175,6 +175,7 @@ def test_what_failed_or_was_abandoned_goes_once_its_user_says_so(
         runner.submit(one)  # type: ignore[attr-defined]
     wait_until(lambda: (e := runner.status(run).active) and e[0].kind == "running")  # type: ignore[attr-defined]
     folder = need_record(run).folder
+    wait_until(lambda: remote_host.root(f"ls {folder}/steps/train/work/checkpoint || true"))
     assert "End it first" in clean(run.path, say="y\n").err
     told = command("stop", "--on", "hpc")
     assert sorted(told.out.split()) == sorted(
