@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import pytest
 
 from deepsynth.cli import run_command
-from deepsynth.run.environments import OURS
 from tests.support import tickets
 from tests.support.scheduling import group_of, turn_of
 from tests.support.shared import made_once
@@ -24,7 +23,7 @@ HANDLERS = {
 }
 # Each test process keeps to one core; so does what it starts. The warm process that tests share has
 # the variables of what is forked from it.
-os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": OURS["OMP_WAIT_POLICY"]}
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 pytest_plugins = ["tests.support.servers"]
 
