@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import deepsynth
 from deepsynth import DISTRIBUTION
@@ -125,3 +131,34 @@ def test_what_is_sent_to_a_site_is_the_code_that_runs(wheel: Path, tmp_path: Pat
             n for n in second.namelist() if n.startswith("deepsynth/")
         }
         assert any(n.endswith("entry_points.txt") for n in second.namelist())
+
+
+def test_everything_that_is_imported_is_installed_with_some_extra() -> None:
+    """The environment of the tests has more than that of a user: what only it has is no help."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {k: v for k, v in project["optional-dependencies"].items() if k != "dev"}
+    waiting = [*project["dependencies"], *(one for extra in extras.values() for one in extra)]
+    given: set[str] = set()
+    while waiting:
+        requirement = Requirement(waiting.pop())
+        name = canonicalize_name(requirement.name)
+        if name in given or not (requirement.marker is None or requirement.marker.evaluate()):
+            continue
+        given.add(name)
+        with suppress(PackageNotFoundError):
+            waiting += requires(name) or []
+    # Quantising is for CUDA alone: who asks for it is told to install this.
+    ours = {"deepsynth", "bitsandbytes", *sys.stdlib_module_names}
+    known = packages_distributions()
+    strange: set[tuple[str, str]] = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        if "kraken" in path.parts:
+            continue  # runs in an environment of its own
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            for top in {name.partition(".")[0] for name in names} - ours:
+                if not given & {canonicalize_name(one) for one in known.get(top, [])}:
+                    strange.add((path.name, top))
+    assert strange == set()

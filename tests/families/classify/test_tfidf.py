@@ -12,10 +12,10 @@ import pytest
 
 from deepsynth import durable
 from deepsynth.errors import ModelError
+from deepsynth.evaluation.tfidf import Tfidf, features_of
 from deepsynth.families import get_family
 from deepsynth.families.classify.inference import load_trained, probabilities
 from deepsynth.families.classify.prepared import read_split
-from deepsynth.families.classify.tfidf import Tfidf, features_of
 from deepsynth.run.run import Run
 from tests.support.encoders import run_here
 from tests.support.tickets import tickets, write_job

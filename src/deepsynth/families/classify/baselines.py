@@ -20,8 +20,8 @@ def majority(train: Split, labels: Sequence[str], test: Split) -> tuple[str, lis
 
 def words(train: Split, labels: Sequence[str], test: Split, seed: int) -> tuple[str, list[int]]:
     """TF-IDF of words and pieces of words with a linear model: what it is, and its answers."""
+    from deepsynth.evaluation.tfidf import Tfidf
     from deepsynth.families.classify.linear import USUAL, fit_linear, predict_linear
-    from deepsynth.families.classify.tfidf import Tfidf
 
     rows = np.arange(len(train))
     if len(rows) > MOST_TEXTS:

@@ -7,12 +7,13 @@ import shutil
 import numpy as np
 
 from deepsynth import durable
+from deepsynth.evaluation.tfidf import Tfidf
 from deepsynth.families.classify.inference import SETTINGS
 from deepsynth.families.classify.job import ClassifyJob
 from deepsynth.families.classify.linear import choose_linear, fit_linear
 from deepsynth.families.classify.metrics import scores
 from deepsynth.families.classify.prepared import model_folder, read_labels, read_split
-from deepsynth.families.classify.tfidf import Tfidf, TfidfClassifier
+from deepsynth.families.classify.tfidf import TfidfClassifier
 from deepsynth.families.classify.trainer import balanced_weights
 from deepsynth.run.run import Run
 from deepsynth.training.fitting import keep_curve

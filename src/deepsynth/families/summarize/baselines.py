@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from deepsynth.families.summarize.metrics import words
 from deepsynth.families.summarize.samples import evenly
@@ -78,17 +77,15 @@ def nearest_summaries(
         summaries: Theirs.
         itself: For each text its own place among the training documents, which does not count.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
+    from deepsynth.evaluation.tfidf import Tfidf, words_of
 
-    vectorizer = TfidfVectorizer(sublinear_tf=True)
-    try:
-        trained: Any = vectorizer.fit_transform(known)
-    except ValueError:  # not one word in any of them
+    weigh = Tfidf.learn(known, words_of)
+    if not weigh.index:  # no two of them share a word
         return [summaries[0]] * len(texts)
+    trained = weigh(known)
     found: list[str] = []
     for text, own in zip(texts, itself, strict=True):
-        own_words: Any = vectorizer.transform([text])
-        likeness = (trained @ own_words.T).toarray().ravel()
+        likeness = trained @ weigh([text]).to_dense()[0]
         if own is not None:
             likeness[own] = -1.0
         found.append(summaries[int(likeness.argmax())])
