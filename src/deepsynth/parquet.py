@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ def explained(path: Path | str, hint: str = "") -> Generator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
+        if getattr(error, "errno", None) in (ENOSPC, EDQUOT):  # of a copy that is written
+            raise
         said = (str(error).splitlines() or [type(error).__name__])[0]
         said = said.rstrip(".")
         raise DataError(

@@ -7,6 +7,7 @@ could show a command in another order than it has.
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import IO
 
@@ -24,6 +25,14 @@ _COMMANDS = [
 ]
 """C0 and C1 controls, marks and overrides of direction, separators, halves of characters."""
 _SHOWN = {code: f"\\x{code:02x}" if code < 0x20 else f"\\u{code:04x}" for code in _COMMANDS}
+
+
+_TOKEN = re.compile(r"\bhf_\w{4,}")
+
+
+def masked(text: str) -> str:
+    """`text` without the tokens that may stand in it."""
+    return _TOKEN.sub("hf_***", text)
 
 
 def visible(text: str) -> str:

@@ -74,6 +74,7 @@ def test_compare_shows_figures_and_what_differs(
     command: Command, finished: Path, other: Path
 ) -> None:
     told = json.loads(command("compare", finished, other, "--json").out)
+    assert [*told[str(finished)]["figures"]][:2] == ["macro_f1", "accuracy"]
     assert list(told) == [str(finished), str(other)]
     assert told[str(other)]["figures"]["accuracy"] == 0.25
     assert told[str(other)]["settings"] == {"train.epochs": 5.0}

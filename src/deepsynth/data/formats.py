@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from deepsynth import parquet
+from deepsynth.data.table import csv_records
 from deepsynth.errors import DataError
 
 STEP = 1000
@@ -94,7 +95,7 @@ class _Lines:
     """Decoded lines of a binary file, which tells how far it has been read and hashes it."""
 
     def __init__(self, stream: BinaryIO, path: Path | str, hasher: Any = None) -> None:
-        self._stream, self.path, self._hasher = stream, path, hasher
+        self._stream, self._path, self._hasher = stream, path, hasher
         self.offset = stream.tell()
         self.number = 0
 
@@ -109,30 +110,9 @@ class _Lines:
             except UnicodeDecodeError as error:
                 raise DataError(
                     f"is not UTF-8: byte {raw[error.start]:#04x}",
-                    where=f"{self.path}:{self.number}",
+                    where=f"{self._path}:{self.number}",
                     hint="Convert it, for example: iconv -f WINDOWS-1252 -t UTF-8 IN > OUT",
                 ) from error
-
-
-def _records(lines: _Lines, delimiter: str) -> Iterator[list[str]]:
-    """The records of a CSV file.
-
-    Raises:
-        DataError: A line ends in a way that CSV does not know, such as a lone carriage return.
-    """
-    reader = csv.reader(iter(lines), delimiter=delimiter)
-    while True:
-        try:
-            record = next(reader, None)
-        except csv.Error as error:
-            raise DataError(
-                f"is not CSV: {error}",
-                where=f"{lines.path}:{lines.number}",
-                hint="Write line breaks as LF or CR LF, and put quotes around fields with them.",
-            ) from None
-        if record is None:
-            return
-        yield record
 
 
 def _index_csv(path: Path, digest: bool) -> FileIndex:
@@ -144,7 +124,7 @@ def _index_csv(path: Path, digest: bool) -> FileIndex:
         delimiter = max(",;\t|", key=head.count)
         stream.seek(0)
         lines = _Lines(stream, path, hasher)
-        reader = _records(lines, delimiter)
+        reader = (record for _, record in csv_records(iter(lines), path, delimiter))
         columns = tuple(next(reader, ()))
         if len(set(columns)) != len(columns):
             raise DataError("names a column twice", where=f"{path}:1", hint=", ".join(columns))
@@ -219,8 +199,8 @@ def _read_csv(file: FileIndex, columns: tuple[str, str], start: int, stop: int) 
     places = [file.columns.index(column) for column in columns]
     with Path(file.path).open("rb") as stream:
         stream.seek(file.offsets[start // STEP])
-        reader = _records(_Lines(stream, file.path), file.delimiter)
-        for number, fields in enumerate(reader, start // STEP * STEP):
+        records = csv_records(iter(_Lines(stream, file.path)), file.path, file.delimiter)
+        for number, (_, fields) in enumerate(records, start // STEP * STEP):
             if number >= stop:
                 return
             if number < start:

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -153,8 +153,9 @@ def _read_delimited(path: Path, text: str) -> Table:
     csv.field_size_limit(2**31 - 1)
     # A quote that is never closed would swallow the rest of the file, and this line with it.
     lines = chain(io.StringIO(text, newline=""), [_END_OF_FILE])
-    reader = csv.reader(lines, delimiter=delimiter)
-    header = [name.strip() for name in _next(reader, path) or []]
+    records = csv_records(lines, path, delimiter)
+    _, first_record = next(records, (1, []))
+    header = [name.strip() for name in first_record]
     if not any(header):
         raise DataError("the first line must name the columns.", where=f"{path}:1")
     doubles = sorted({name for name in header if header.count(name) > 1})
@@ -162,7 +163,7 @@ def _read_delimited(path: Path, text: str) -> Table:
         raise DataError(f"the column {doubles[0]!r} is there twice.", where=f"{path}:1")
     values: list[list[str]] = [[] for _ in header]
     table = Table(path.name, dict(zip(header, values, strict=True)), [])
-    for line, row in _numbered(reader, path):
+    for line, row in records:
         if row == [_END_OF_FILE]:
             break
         if row and row[-1].endswith(_END_OF_FILE):
@@ -187,25 +188,28 @@ def _read_delimited(path: Path, text: str) -> Table:
     return table
 
 
-def _numbered(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the line they start on (`line_num` is the one they end on)."""
+def csv_records(
+    lines: Iterable[str], path: Path | str, delimiter: str
+) -> Iterator[tuple[int, list[str]]]:
+    """The records of a CSV file, each with the line it starts on.
+
+    Raises:
+        DataError: A line ends in a way that CSV does not know, such as a lone carriage return.
+    """
+    reader = csv.reader(lines, delimiter=delimiter)
     while True:
         start = reader.line_num + 1
-        row = _next(reader, path)
-        if row is None:
+        try:
+            record = next(reader, None)
+        except csv.Error as error:
+            raise DataError(
+                f"this is not CSV: {error}.",
+                where=f"{path}:{reader.line_num}",
+                hint="Write line breaks as LF or CR LF, and put quotes around fields with them.",
+            ) from None
+        if record is None:
             return
-        yield start, row
-
-
-def _next(reader: Any, path: Path) -> list[str] | None:
-    try:
-        return next(reader, None)
-    except csv.Error as error:
-        raise DataError(
-            f"this is not CSV: {error}.",
-            where=f"{path}:{reader.line_num}",
-            hint="Write line breaks as LF or CR LF, and put quotes around fields with them.",
-        ) from None
+        yield start, record
 
 
 def _delimiter(header: str) -> str:

@@ -117,8 +117,8 @@ class Family:
         plan: The steps, as command lines, of a resolved job. Steps that pipelines know by other
             names say so (`Step.task`), and what they are together (`Plan.group`).
         headline: The final figures in a line or a few, for the end of a run.
-        predict: Uses the model of a run on texts, and on a file if one is given; yields one plain
-            dictionary for each answer.
+        predict: Uses the model of a run on texts and on files, the model loaded once; yields one
+            plain dictionary for each answer.
         show: One answer of `predict` as a line for people.
         template: Folder with what `deepsynth init` writes.
         workspace: Writes more than the template can: gets the folder and the names asked for with
@@ -146,7 +146,7 @@ class Family:
     recommend: Callable[[Any, Any], list[Recommendation]]
     plan: Callable[[ResolvedJob], Plan]
     headline: Callable[[dict[str, Any]], list[str]]
-    predict: Callable[[Run, Sequence[str], Path | None], Iterator[dict[str, Any]]]
+    predict: Callable[[Run, Sequence[str], Sequence[Path]], Iterator[dict[str, Any]]]
     show: Callable[[dict[str, Any]], str]
     template: Path
     workspace: Callable[[Path, Sequence[str]], list[Path]] | None = None
@@ -175,16 +175,6 @@ class Family:
     def load_flags(self) -> type[JobFlags] | None:
         """Its flags of `deepsynth train`."""
         return _load(self.flags) if self.flags else None
-
-    def headline_metric(self, final: dict[str, Any]) -> tuple[Metric, float] | None:
-        """The figure by which a run is judged first, or None where there is none."""
-        for metric in self.metrics:
-            value: Any = final
-            for level in metric.key.split("."):
-                value = value.get(level) if isinstance(value, dict) else None
-            if isinstance(value, int | float):
-                return metric, float(value)
-        return None
 
 
 def _load(path: str) -> Any:

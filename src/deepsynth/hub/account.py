@@ -12,11 +12,11 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from deepsynth.errors import RequestError
+from deepsynth.printing import masked
 
 ENDPOINT = "https://huggingface.co"
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 _NAMES = ("HF_TOKEN", "HF_USERNAME", "HF_ENDPOINT")
-_TOKEN = re.compile(r"\bhf_[A-Za-z0-9_]{4,}")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Account:
         """`text` without this token, nor anything else that looks like one."""
         if self.token:
             text = text.replace(self.token, "hf_***")
-        return _TOKEN.sub("hf_***", text)
+        return masked(text)
 
 
 def check_endpoint(endpoint: str) -> None:

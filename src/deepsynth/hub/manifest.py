@@ -8,10 +8,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from deepsynth.errors import DataError
-from deepsynth.run.records import Sha256
+from deepsynth.run.records import Count, FileEntry
 
 NAME = "manifest.json"
-_Count = Annotated[int, Field(ge=0, le=10**15)]
 
 
 def _inside(path: str) -> str:
@@ -21,13 +20,9 @@ def _inside(path: str) -> str:
     return path
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow")
-
+class _File(FileEntry):
     path: Annotated[str, AfterValidator(_inside)]
-    bytes: _Count
-    sha256: Sha256
-    rows: _Count | None = None
+    rows: Count | None = None
     split: str | None = None
 
 

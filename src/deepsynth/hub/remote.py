@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 from deepsynth.errors import DataError, DeepSynthError
@@ -14,7 +15,6 @@ from deepsynth.hub.failure import classify, explain
 from deepsynth.hub.retry import PATIENT, Retry
 
 T = TypeVar("T")
-_REFUSED = 400
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class Remote:
                 json={"repoType": self.repo_type, "content": text},
                 headers=build_hf_headers(token=self.api().token),
             )
-            if answer.status_code == _REFUSED:
+            if answer.status_code == HTTPStatus.BAD_REQUEST:
                 return [str(error["message"]) for error in answer.json()["errors"]]
             hf_raise_for_status(answer)
             return []

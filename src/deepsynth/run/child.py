@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from deepsynth import durable
-from deepsynth.run.environments import OURS
+from deepsynth.run.environments import our_variables
 
 
 class ChildEnded(Exception):
@@ -48,7 +48,7 @@ class Child:
 
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         self._noise: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
-        environment = {**OURS, **(environment or {})}
+        environment = {**our_variables(), **(environment or {})}
         self.process = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,

@@ -16,8 +16,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from deepsynth import durable
@@ -26,13 +28,17 @@ from deepsynth.home import data_folder
 from deepsynth.processors import available
 from deepsynth.run.installer import install
 
-OURS = {"PYTHONSAFEPATH": "1"}
-"""Variables of every interpreter we start: what lies in the working folder is nobody's module, for
-it may be a stranger's."""
-if os.getloadavg()[0] > available() / 2:
+
+@cache
+def our_variables() -> Mapping[str, str]:
+    """Variables of every interpreter we start, the same for all that one process starts."""
+    # What lies in the working folder is nobody's module, for it may be a stranger's.
+    ours = {"PYTHONSAFEPATH": "1"}
     # Threads that spin while they wait are a quarter faster where a core is free for each, and make
     # a training up to six times slower where others want the cores.
-    OURS["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ and os.getloadavg()[0] > available() / 2:
+        ours["OMP_WAIT_POLICY"] = "PASSIVE"
+    return ours
 
 
 ENTERED = "DEEPSYNTH_ENTERED"

@@ -34,7 +34,7 @@ from deepsynth.errors import (
 )
 from deepsynth.printing import say
 from deepsynth.run import receipts
-from deepsynth.run.environments import OURS, get_environment
+from deepsynth.run.environments import get_environment, our_variables
 from deepsynth.run.run import COPIES, Run
 from deepsynth.run.starting import Process, Start, plainly
 from deepsynth.run.step import Step
@@ -181,7 +181,7 @@ def _run_command(
         "DEEPSYNTH_STEP": step.name,
         "DEEPSYNTH_INDEX": str(index),
         COPIES: json.dumps(_copies(run, step)),
-        **OURS,
+        **our_variables(),
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }

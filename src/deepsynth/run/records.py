@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 State = Literal["pending", "running", "done", "failed", "stopped", "interrupted"]
 _Time = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
 _Seconds = Annotated[float, Field(ge=-1e11, le=1e11, allow_inf_nan=False)]
-_Count = Annotated[int, Field(ge=0, le=10**15)]
+Count = Annotated[int, Field(ge=0, le=10**15)]
 _Number = Annotated[float, Field(allow_inf_nan=False)] | int | None
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -38,8 +38,8 @@ class _Event(_Told):
 
 
 class _Progress(_Event):
-    done: _Count
-    total: _Count
+    done: Count
+    total: Count
     unit: str
     note: str
 
@@ -53,7 +53,7 @@ class _Failed(_Event):
 
 
 class _Resumed(_Event):
-    update: _Count
+    update: Count
 
 
 class _Note(_Event):
@@ -88,7 +88,7 @@ _EVENTS: dict[str, type[_Event]] = {
 class FileEntry(_Told):
     """Size and digest of a file."""
 
-    bytes: _Count
+    bytes: Count
     sha256: Sha256
 
 
@@ -112,7 +112,7 @@ class _Point(BaseModel):
 
     time: _Time
     step: str
-    update: _Count
+    update: Count
 
 
 _ELSEWHERE = TypeAdapter(dict[str, State])

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Protocol
 
 from deepsynth.errors import MissingDependency
-from deepsynth.run.environments import OURS, get_environment
+from deepsynth.run.environments import get_environment, our_variables
 from deepsynth.run.run import Run
 from deepsynth.run.step import Step
 from deepsynth.run.warm import NotWarm, WarmProcess, take
@@ -163,7 +163,7 @@ class WarmSteps:
                     warm[name] = WarmProcess(
                         list(dict.fromkeys(modules)),
                         python=python,
-                        environment=os.environ | OURS,
+                        environment=os.environ | our_variables(),
                     )
                 except NotWarm as error:
                     self._say(step, error, log)

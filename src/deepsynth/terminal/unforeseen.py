@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 import time
 import traceback
 from pathlib import Path
 
 from deepsynth.home import state_folder
-
-_TOKEN = re.compile(r"\bhf_\w{4,}")
+from deepsynth.printing import masked
 
 
 def keep_traceback(error: BaseException) -> str:
@@ -19,9 +17,9 @@ def keep_traceback(error: BaseException) -> str:
 
     It lies where only the user can read it, since it may show what was worked on.
     """
-    text = _TOKEN.sub("hf_***", "".join(traceback.format_exception(error)))
+    text = masked("".join(traceback.format_exception(error)))
     name = f"deepsynth-error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
-    said = _TOKEN.sub("hf_***", " ".join(f"{type(error).__name__}: {error}".split()))[:200]
+    said = masked(" ".join(f"{type(error).__name__}: {error}".split()))[:200]
     for folder in (state_folder() / "errors", Path(tempfile.gettempdir())):
         path = folder / name
         try:

@@ -218,7 +218,7 @@ def compare(
         for key in dict.fromkeys(key for found in settings for key in found)
         if len({json.dumps(found.get(key)) for found in settings}) > 1
     ]
-    shown = [key for key in figures[0] if all(key in found for found in figures)]
+    shown = _first(opened, [k for k in figures[0] if all(k in found for found in figures)])
     if as_json:
         say(
             json.dumps(
@@ -258,6 +258,15 @@ def _compared(runs: Sequence[Run]) -> Comparison | None:
         return None
     made = families.family_of(runs[0]).compare
     return made(runs) if made else None
+
+
+def _first(runs: Sequence[Run], shown: Sequence[str]) -> list[str]:
+    """The names of figures, those by which runs of their families are compared before others."""
+    own = [metric.key for run in runs if run.family for metric in families.family_of(run).metrics]
+    return [
+        *(key for key in dict.fromkeys(own) if key in shown),
+        *(k for k in shown if k not in own),
+    ]
 
 
 def _state_of(run: Run) -> tuple[str, str]:

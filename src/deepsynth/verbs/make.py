@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from difflib import get_close_matches
-from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -101,12 +100,11 @@ def predict(
     ```
     """
     opened = Run.open(run)
-    asked = [(text or [], file)] if text or file else []
-    asked += [([], one) for one in files]
-    if not asked:
+    asked = [*([file] if file else []), *files]
+    if not text and not asked:
         raise RequestError("there is nothing to predict.", hint='Give --text "..." or a file.')
     family = family_of(opened)
-    for answer in chain.from_iterable(family.predict(opened, *each) for each in asked):
+    for answer in family.predict(opened, text or [], asked):
         line = json.dumps(answer, ensure_ascii=False) if as_json else family.show(answer)
         say(line)
     return 0

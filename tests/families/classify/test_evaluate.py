@@ -15,9 +15,10 @@ from deepsynth.families.classify.evaluate import (
     write_confusion,
 )
 from deepsynth.families.classify.inference import load_trained, probabilities
+from deepsynth.families.classify.job import ClassifyJob
 from deepsynth.families.classify.pictures import draw_confusion
 from deepsynth.families.classify.prepared import Split, read_labels, read_split
-from deepsynth.families.classify.trainer import balanced_weights
+from deepsynth.families.classify.trainer import class_weights
 from deepsynth.run.run import Run
 
 
@@ -38,7 +39,14 @@ def test_mistakes_come_surest_first() -> None:
 
 
 def test_a_rare_class_weighs_more() -> None:
-    weights = balanced_weights([0, 0, 0, 1], 3).tolist()
+    job = ClassifyJob.model_validate(
+        {"family": "classify", "data": {"path": "x.csv"}, "model": "scratch:tiny"}
+    )
+    assert class_weights(job, [0, 0, 0, 1], 3) is None
+    job.train.class_weights = "balanced"
+    found = class_weights(job, [0, 0, 0, 1], 3)
+    assert found is not None
+    weights = found.tolist()
     assert weights[:2] == pytest.approx([4 / 9, 4 / 3])
     assert sum(weights[label] for label in (0, 0, 0, 1)) / 4 == pytest.approx(2 / 3)
 

@@ -40,5 +40,5 @@ def test_check_train_evaluate_and_predict_in_bfloat16(cached: bool, tmp_path: Pa
     assert export["losses"]["adapter"] == pytest.approx(export["trained_loss"], rel=1e-3)
     picture = tmp_path / "page.png"
     picture.write_bytes(rows(1)[0]["images"][0]["bytes"])
-    (answer,) = get_family("summarize").predict(run, [], picture)
+    (answer,) = get_family("summarize").predict(run, [], [picture])
     assert answer["pages"] == 1

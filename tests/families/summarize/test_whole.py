@@ -96,19 +96,17 @@ def test_the_model_of_a_run_summarises_texts_and_pictures(done: Run, tmp_path: P
     entry = json.loads((done.path.parent / "short.jsonl").read_text().splitlines()[0])
     text = tmp_path / "article.txt"
     text.write_text(entry["text"], encoding="utf-8")
-    (answer,) = family.predict(done, [], text)
-    assert answer["summary"] == entry["title"]
     from deepsynth.pages.render.renderer import Renderer
     from deepsynth.pages.render.settings import PageSettings
 
     (picture,) = Renderer(PageSettings(mode="tile")).render(entry["text"]).pages
     (tmp_path / "page.png").write_bytes(picture)
-    (answer,) = family.predict(done, [], tmp_path / "page.png")
-    assert answer["summary"] == entry["title"]
-    assert entry["title"] in family.show(answer)
+    answers = list(family.predict(done, [], [text, tmp_path / "page.png"]))
+    assert [answer["summary"] for answer in answers] == [entry["title"]] * 2
+    assert entry["title"] in family.show(answers[0])
     (tmp_path / "data.bin").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(DeepSynthError, match="neither a picture nor a text file"):
-        list(family.predict(done, [], tmp_path / "data.bin"))
+        list(family.predict(done, [], [tmp_path / "data.bin"]))
 
 
 def test_a_second_run_does_nothing_and_a_tampered_export_is_refused(

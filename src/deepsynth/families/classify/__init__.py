@@ -65,10 +65,10 @@ def _headline(final: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[str, Any]]:
+def _predict(run: Run, texts: Sequence[str], files: Sequence[Path]) -> Iterator[dict[str, Any]]:
     from deepsynth.families.classify.predict import predict
 
-    return predict(run, texts, file)
+    return predict(run, texts, files)
 
 
 def _show(answer: dict[str, Any]) -> str:

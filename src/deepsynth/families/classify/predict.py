@@ -16,24 +16,24 @@ from deepsynth.families.classify.prepared import model_folder
 from deepsynth.run.run import Run
 
 
-def predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[str, Any]]:
+def predict(run: Run, texts: Sequence[str], files: Sequence[Path]) -> Iterator[dict[str, Any]]:
     """Label texts with the model of a run.
 
     Args:
         run: A run whose training is done.
         texts: Texts to label.
-        file: A table as for training (its text column is found the same way), or a plain text
-            file with one text a line.
+        files: Tables as for training (their text column is found the same way), or plain text
+            files with one text a line.
 
     Yields:
         `text`, `label`, `probability`, and `probabilities` by label.
 
     Raises:
         ModelError: The run has no model yet.
-        DataError: The file cannot be read.
+        DataError: A file cannot be read.
     """
     job = run.job(ClassifyJob)
-    wanted = [*texts, *(read_texts(file, job) if file else [])]
+    wanted = [*texts, *(text for file in files for text in read_texts(file, job))]
     model, tokenizer, settings = load_trained(model_folder(run))
     if not wanted:
         return

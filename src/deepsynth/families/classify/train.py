@@ -39,7 +39,7 @@ from deepsynth.families.classify.prepared import (
 )
 from deepsynth.families.classify.probe import Probe, embed, features, fit_probe, set_head
 from deepsynth.families.classify.train_tfidf import train_tfidf
-from deepsynth.families.classify.trainer import balanced_weights, classifier_trainer
+from deepsynth.families.classify.trainer import class_weights, classifier_trainer
 from deepsynth.run.execution import step_process
 from deepsynth.run.run import Run
 from deepsynth.training.callbacks import StopSwitch
@@ -117,9 +117,7 @@ def probe(session: Session) -> Probe:
         before += len(splits[name])
         return found
 
-    weights = None
-    if job.train.class_weights == "balanced":
-        weights = balanced_weights(splits["train"].labels, model.config.num_labels)
+    weights = class_weights(job, splits["train"].labels, model.config.num_labels)
     found = fit_probe(model, splits, blocks, weights)
     set_head(model, found.head)
     run.event(

@@ -14,7 +14,7 @@ from deepsynth.families.classify.linear import choose_linear, fit_linear
 from deepsynth.families.classify.metrics import scores
 from deepsynth.families.classify.prepared import model_folder, read_labels, read_split
 from deepsynth.families.classify.tfidf import TfidfClassifier
-from deepsynth.families.classify.trainer import balanced_weights
+from deepsynth.families.classify.trainer import class_weights
 from deepsynth.run.run import Run
 from deepsynth.training.fitting import keep_curve
 
@@ -25,9 +25,7 @@ def train_tfidf(run: Run, job: ClassifyJob) -> None:
     train, validation, test = (read_split(run, name) for name in ("train", "validation", "test"))
     weigh = Tfidf.learn(train.texts)
     known, block = np.asarray(train.labels), weigh(train.texts)
-    weights = None
-    if job.train.class_weights == "balanced":
-        weights = balanced_weights(train.labels, len(labels))
+    weights = class_weights(job, train.labels, len(labels))
     linear, reached = choose_linear(
         lambda strength, start: fit_linear(
             [block], known, len(labels), strength=strength, class_weights=weights, start=start

@@ -108,8 +108,13 @@ class ClassifierTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
 
-def balanced_weights(labels: Sequence[int], classes: int) -> torch.Tensor:
-    """Weights inversely proportional to how often a class occurs; 1 on average over the rows."""
+def class_weights(job: ClassifyJob, labels: Sequence[int], classes: int) -> torch.Tensor | None:
+    """The weight of each class in the loss, if the job balances them.
+
+    Inversely proportional to how often a class occurs; 1 on average over the rows.
+    """
+    if job.train.class_weights != "balanced":
+        return None
     counts = np.bincount(labels, minlength=classes)
     return torch.tensor(len(labels) / (classes * np.maximum(counts, 1)), dtype=torch.float32)
 
@@ -166,9 +171,6 @@ def classifier_trainer(
         solved: The head comes from the probe.
     """
     train = splits["train"]
-    weights = None
-    if job.train.class_weights == "balanced":
-        weights = balanced_weights(train.labels, model.config.num_labels)
     return ClassifierTrainer(
         model=model,
         args=training_arguments(job, folder, len(train)),
@@ -179,6 +181,6 @@ def classifier_trainer(
         ),
         compute_metrics=lambda p: scores(p.label_ids, np.argmax(p.predictions, axis=-1)),
         grouped=job.tokens.group_by_length,
-        class_weights=weights,
+        class_weights=class_weights(job, train.labels, model.config.num_labels),
         head_rate=head_rate(model, scratch=job.is_scratch, solved=solved),
     )

@@ -102,13 +102,13 @@ def transcribe(
     return targets
 
 
-def predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[str, Any]]:
+def predict(run: Run, texts: Sequence[str], files: Sequence[Path]) -> Iterator[dict[str, Any]]:
     """Read page images with the model of a run.
 
     Args:
         run: A run whose training is done.
         texts: Paths of images or folders.
-        file: One more image, or a text file with one image path a line.
+        files: More images, or text files with one image path a line.
 
     Yields:
         For each line of each page its image, id and text.
@@ -116,10 +116,11 @@ def predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[
     from deepsynth.families.htr.ground_truth.pages import read_page
 
     names = [Path(text) for text in texts]
-    if file and file.suffix.lower() in IMAGE_SUFFIXES:
-        names.append(file)
-    elif file:
-        names += [Path(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+    for file in files:
+        if file.suffix.lower() in IMAGE_SUFFIXES:
+            names.append(file)
+        else:
+            names += [Path(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
     model = best_model(run.path / "model")
     with tempfile.TemporaryDirectory() as folder:
         for page in transcribe(names, model, Path(folder), to="alto"):

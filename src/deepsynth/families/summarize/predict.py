@@ -8,7 +8,7 @@ from typing import Any
 
 from deepsynth import durable
 from deepsynth.errors import DataError
-from deepsynth.families.summarize.batches import PageCollator, generate
+from deepsynth.families.summarize.batches import PageCollator, Written, generate
 from deepsynth.families.summarize.job import Pages, SummarizeJob
 from deepsynth.families.summarize.model import autocast, page_view
 from deepsynth.families.summarize.prepared import (
@@ -28,20 +28,20 @@ from deepsynth.training.arguments import choose_precision
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 
-def predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[str, Any]]:
+def predict(run: Run, texts: Sequence[str], files: Sequence[Path]) -> Iterator[dict[str, Any]]:
     """Summarise with the model of a run.
 
     Args:
         run: A run whose training is done.
         texts: Documents to summarise.
-        file: A text file (one document) or the picture of a page.
+        files: Text files (one document each) or pictures of pages.
 
     Yields:
         `text` (its beginning, or the file), `summary`, `pages`.
 
     Raises:
         ModelError: The run has no model yet.
-        DataError: The file cannot be read, or a text cannot be drawn.
+        DataError: A file cannot be read, or a text cannot be drawn.
     """
     job = run.job(SummarizeJob)
     folders = exported(run)
@@ -49,8 +49,7 @@ def predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[
     documents: list[tuple[str, list[Any]]] = [
         (text[:80], draw(text, settings, f"text {number}")) for number, text in enumerate(texts, 1)
     ]
-    if file is not None:
-        documents.append((str(file), read_document(file, settings)))
+    documents += [(str(file), read_document(file, settings)) for file in files]
     if not documents:
         return
     config = start_config(run, "evaluate")
@@ -60,20 +59,26 @@ def predict(run: Run, texts: Sequence[str], file: Path | None) -> Iterator[dict[
         else load_adapted(run, "evaluate", folders["adapter"])
     )
     rows = [{"images": pages, "summary": ""} for _, pages in documents]
-    samples = PageSamples(rows, str(file or "texts"))
-    view = page_view(processor, samples[0].pages[0].size, job.pages.tiles)
-    collator = PageCollator(processor, view, job.prompt, job.train.max_target_tokens)
-    with autocast(choose_precision(config.mixed_precision)):
-        written = generate(
-            to_device(model),
-            collator,
-            samples,
-            list(range(len(samples))),
-            batch_size=job.evaluation.batch_size,
-            max_new_tokens=generation_limit(run),
-        )
-    for (name, pages), one in zip(documents, written, strict=True):
-        yield {"text": name, "summary": one.text, "pages": len(pages)}
+    samples = PageSamples(rows, "what is asked")
+    alike: dict[tuple[int, int], list[int]] = {}  # the view depends on the size of the pages
+    for index in range(len(samples)):
+        alike.setdefault(samples[index].pages[0].size, []).append(index)
+    written: dict[int, Written] = {}
+    for size, indices in alike.items():
+        view = page_view(processor, size, job.pages.tiles)
+        collator = PageCollator(processor, view, job.prompt, job.train.max_target_tokens)
+        with autocast(choose_precision(config.mixed_precision)):
+            found = generate(
+                to_device(model),
+                collator,
+                samples,
+                indices,
+                batch_size=job.evaluation.batch_size,
+                max_new_tokens=generation_limit(run),
+            )
+        written |= zip(indices, found, strict=True)
+    for index, (name, pages) in enumerate(documents):
+        yield {"text": name, "summary": written[index].text, "pages": len(pages)}
 
 
 def read_document(file: Path, settings: PageSettings) -> list[Any]:

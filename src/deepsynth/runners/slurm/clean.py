@@ -71,9 +71,10 @@ def clean(
     """
     runner = create(on)
     site = runner.site
-    for path in run if force else ():
-        delete_run(runner, path)
-    for path in () if force else run:
+    for path in run:
+        if force:
+            delete_run(runner, path)
+            continue
         freed = clean_run(runner, Run.open(path)) / 1e6
         say(f"{path}: fetched and verified; {freed:.1f} MB freed there.")
     kept = list_site(site, sorted(runs.glob("*")))
