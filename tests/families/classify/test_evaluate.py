@@ -39,12 +39,11 @@ def test_mistakes_come_surest_first() -> None:
 
 
 def test_a_rare_class_weighs_more() -> None:
-    job = ClassifyJob.model_validate(
-        {"family": "classify", "data": {"path": "x.csv"}, "model": "scratch:tiny"}
-    )
-    assert class_weights(job, [0, 0, 0, 1], 3) is None
-    job.train.class_weights = "balanced"
-    found = class_weights(job, [0, 0, 0, 1], 3)
+    said = {"family": "classify", "data": {"path": "x.csv"}, "model": "scratch:tiny"}
+    plain = ClassifyJob.model_validate(said)
+    assert class_weights(plain, [0, 0, 0, 1], 3) is None
+    balanced = ClassifyJob.model_validate(said | {"train": {"class_weights": "balanced"}})
+    found = class_weights(balanced, [0, 0, 0, 1], 3)
     assert found is not None
     weights = found.tolist()
     assert weights[:2] == pytest.approx([4 / 9, 4 / 3])

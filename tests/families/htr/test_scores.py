@@ -71,3 +71,11 @@ def test_the_difference_spells_both_texts():
     assert "".join(written for _, written, _ in runs) == "le livre"
     assert "".join(read for _, _, read in runs) == "la livr"
     assert [kind for kind, _, _ in runs] == ["equal", "wrong", "equal", "wrong"]
+
+
+def test_an_interval_without_width_is_not_shown():
+    from deepsynth.families.htr.report import interval
+
+    assert interval({"cer_interval": [0.029, 0.041]}, "cer") == " (95 % interval 2.9-4.1 %)"
+    assert interval({"cer_interval": [0.0031, 0.0033]}, "cer") == ""
+    assert interval({}, "cer") == ""

@@ -53,9 +53,9 @@ def percent(share: float) -> str:
 
 
 def interval(final: dict[str, Any], name: str) -> str:
-    """` (95 % interval 2.9-4.1 %)`, or nothing when one page made an interval impossible."""
-    found = final.get(f"{name}_interval")
-    return f" (95 % interval {100 * found[0]:.1f}-{100 * found[1]:.1f} %)" if found else ""
+    """` (95 % interval 2.9-4.1 %)`; nothing where too few pages leave none, or one of no width."""
+    low, high = (f"{100 * end:.1f}" for end in final.get(f"{name}_interval") or (0, 0))
+    return f" (95 % interval {low}-{high} %)" if low != high else ""
 
 
 def pages(number: int, kind: str = "") -> str:
