@@ -17,10 +17,10 @@ def write_encoder(folder: Path, *, mode: str = "mean", sentence: bool = True) ->
     """An encoder of transformers; with `sentence`, one of sentence-transformers."""
     from transformers import BertConfig, BertModel
 
-    from deepsynth.families.classify.models import _train_tokenizer
+    from deepsynth.families.classify.models import train_tokenizer
 
     folder.mkdir(parents=True)
-    tokenizer = _train_tokenizer([text for text, _ in tickets()], 400)
+    tokenizer = train_tokenizer([text for text, _ in tickets()], 400)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(3)
     BertModel(

@@ -104,13 +104,13 @@ def not_a_classifier(folder: Path) -> None:
     """An image model, with the tokenizer of a text model beside it."""
     from transformers import ViTConfig
 
-    from deepsynth.families.classify.models import _train_tokenizer
+    from deepsynth.families.classify.models import train_tokenizer
 
     write_job(folder, {"model": "./vit"})
     ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1).save_pretrained(
         folder / "vit"
     )
-    _train_tokenizer([text for text, _ in ROWS], 100).save_pretrained(folder / "vit")
+    train_tokenizer([text for text, _ in ROWS], 100).save_pretrained(folder / "vit")
 
 
 def fp16(folder: Path) -> None:

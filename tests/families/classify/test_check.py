@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from deepsynth.checks import Finding, Severity
 from deepsynth.families.classify.check import check_classes, check_duplicates, check_tokens
-from deepsynth.families.classify.models import _train_tokenizer
+from deepsynth.families.classify.models import train_tokenizer
 from deepsynth.families.classify.prepared import Split
 
 LABELS = ["a", "b", "c"]
@@ -53,7 +53,7 @@ def test_a_group_in_two_splits_is_an_error() -> None:
 
 def test_tokens_that_are_cut_or_unknown() -> None:
     texts = ["short one"] * 8 + ["a very long text that goes on and on and never comes to its end"]
-    tokenizer = _train_tokenizer(texts, 200)
+    tokenizer = train_tokenizer(texts, 200)
     told = found(check_tokens(split([0] * 9, texts), tokenizer, 8))
     assert told == {
         ("tokens", "train"): Severity.INFO,

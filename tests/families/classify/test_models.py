@@ -32,9 +32,9 @@ def job(model: str) -> ClassifyJob:
 
 def test_the_same_texts_give_the_same_tokenizer_in_every_process() -> None:
     script = (
-        "from deepsynth.families.classify.models import _train_tokenizer\n"
+        "from deepsynth.families.classify.models import train_tokenizer\n"
         "from tests.support.tickets import tickets\n"
-        "made = _train_tokenizer([text for text, _ in tickets()], 150)\n"
+        "made = train_tokenizer([text for text, _ in tickets()], 150)\n"
         "print(made.backend_tokenizer.to_str())"
     )
     made = {

@@ -54,7 +54,7 @@ def load_tokenizer(job: ClassifyJob, model: str, texts: Sequence[str]) -> Any:
         ModelError: There is none, or only a slow one.
     """
     if job.is_scratch:
-        return _train_tokenizer(texts, SCRATCH[model.partition(":")[2]]["vocabulary"])
+        return train_tokenizer(texts, SCRATCH[model.partition(":")[2]]["vocabulary"])
     from transformers import AutoTokenizer
 
     try:
@@ -159,7 +159,8 @@ def _not_loaded(model: str, error: Exception) -> DeepSynthError:
     )
 
 
-def _train_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
+def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
+    """A fast WordPiece tokenizer of at most so many pieces, the same for the same texts."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
